@@ -1,0 +1,217 @@
+"""What the REST routes take and give. Times are UTC ISO 8601, sizes bytes, durations seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+RoundState = Literal["collecting", "aggregating", "closed", "failed"]
+AssignmentState = Literal["pending", "leased", "done", "failed", "cancelled"]
+
+
+class ProblemItem(BaseModel):
+    """One wrong field of a request."""
+
+    field: str
+    message: str
+    value: Any = None
+
+
+class ProblemOut(BaseModel):
+    """A problem document (RFC 9457), sent as application/problem+json."""
+
+    type: str = Field(examples=["urn:fedkrso:problem:invalid-job"])
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemItem] = []
+
+
+class JobOut(BaseModel):
+    """A job as it stands now."""
+
+    id: str
+    name: str
+    state: JobState
+    reason: str | None = Field(None, description="Why it failed")
+    waiting_for: str | None = Field(None, description="What it waits for right now, in words")
+    method: str
+    model: str
+    rounds: int = Field(description="Rounds to train")
+    rounds_closed: int
+    metrics: dict[str, float] = Field({}, description="Of the last evaluated round")
+    bytes_up: int
+    bytes_down: int
+    peak_memory_bytes: int = Field(description="Highest of any client so far")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    model_sha256: str | None = Field(None, description="Digest of the final model's weights")
+    spec: dict[str, Any] = Field(description="The job file with every default filled in")
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[JobOut]
+    next: str | None = Field(None, description="Give it as `after` to get the next page")
+
+
+class RoundOut(BaseModel):
+    """A round of a job; the same object is a line of rounds.jsonl."""
+
+    round: int
+    state: RoundState
+    metrics: dict[str, float] = Field({}, description="accuracy, loss and, where they apply, f1, mcc")
+    bytes_up: int
+    bytes_down: int
+    peak_memory_bytes: int
+    seconds: dict[str, float] = Field({}, description="train (sum over clients), aggregate, evaluate")
+    clients: list[int]
+    done: int = Field(description="Clients whose update was accepted")
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    deadline: datetime | None = None
+
+
+class RoundClientOut(BaseModel):
+    """What one client of a round is doing."""
+
+    client: int
+    state: AssignmentState
+    attempt: int = Field(description="Leases given out so far")
+    worker: str | None = None
+    step: int = Field(description="Optimizer steps done")
+    steps: int
+    num_examples: int | None = None
+    metrics: dict[str, float] = {}
+    bytes_up: int
+    bytes_down: int
+    bytes_lost: int = Field(description="Downloaded by attempts that came to nothing")
+    peak_memory_bytes: int | None = None
+    seconds: dict[str, float] = {}
+    leased_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+    done_at: datetime | None = None
+    error: str | None = None
+
+
+class EventOut(BaseModel):
+    """Something that happened to a job, in plain words."""
+
+    id: int
+    at: datetime
+    kind: str = Field(examples=["round-closed"])
+    text: str = Field(examples=["Round 3 closed: accuracy 0.612, 4 of 4 clients"])
+    data: dict[str, Any] = {}
+
+
+class MethodOut(BaseModel):
+    """A method of the registry; `config` is the JSON schema that its form is drawn from."""
+
+    name: str
+    title: str
+    paper: str
+    config: dict[str, Any]
+
+
+class ModelOut(BaseModel):
+    """A model that is there without a download."""
+
+    name: str
+    title: str
+    parameters: int | None = None
+
+
+class DatasetOut(BaseModel):
+    """A built-in data set."""
+
+    name: str
+    title: str
+    text: str = Field(description="Column with the text")
+    label: str = Field(description="Column with the label")
+
+
+class ClaimIn(BaseModel):
+    """A client asks for work."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    worker: str = Field(min_length=1, max_length=200, examples=["gpu-1:4242"])
+
+
+class StateOut(BaseModel):
+    """One state of the global model's journal."""
+
+    round: int
+    digest: str = Field(description="SHA-256 of its encoding")
+    size: int = Field(description="Bytes")
+    lacking: bool = Field(description="This client has not received it before")
+
+
+class AssignmentOut(BaseModel):
+    """Work with a lease on it: train `client` for `round` of `job`."""
+
+    id: str
+    job: str
+    round: int
+    client: int
+    lease_token: str
+    lease_s: float = Field(description="Heartbeat well within this time")
+    spec: dict[str, Any]
+    data_sha256: str
+    states: list[StateOut] = Field(description="The journal that makes the global model, in order")
+
+
+class HeartbeatIn(BaseModel):
+    """How far a client is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int = Field(0, ge=0)
+
+
+class LeaseOut(BaseModel):
+    """The lease was extended."""
+
+    lease_s: float
+
+
+class FailIn(BaseModel):
+    """A client gives its assignment back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class ReportIn(BaseModel):
+    """What a client measured while it trained; goes beside the update, not into its bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    peak_memory_bytes: int = Field(ge=0)
+    train_s: float = Field(ge=0)
+
+
+class AcceptedOut(BaseModel):
+    """The update is stored and will be aggregated."""
+
+    digest: str
+    bytes_up: int
+
+
+class BuildingOut(BaseModel):
+    """The model folder is being built; ask again."""
+
+    state: Literal["building"] = "building"
+
+
+class HealthOut(BaseModel):
+    """Liveness or readiness."""
+
+    status: Literal["ok"] = "ok"
+    checks: dict[str, str] = {}

@@ -1,0 +1,238 @@
+"""JobSpec: the job file, the REST body and the dashboard's form are this one model.
+
+Free of torch, so that the API can start and the CLI can read a file without it. What needs the
+model, the data or the method's code is checked by `fedkrso_core.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from fedkrso_core.errors import Problem, SpecError
+
+
+class _Strict(BaseModel):
+    """Frozen, and unknown fields are errors: a typing mistake must not become a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(_Strict):
+    """Where the rows come from and which columns hold what."""
+
+    train: str = Field(
+        "pydocs",
+        min_length=1,
+        description="pydocs, a path to .jsonl, .jsonl.gz, .csv, .tsv or .parquet, or hf:glue/sst2",
+    )
+    validation: str | None = Field(
+        None, description="Same forms; empty: a seeded tenth of train is held out"
+    )
+    text: str = Field("text", min_length=1, description="Column with the text")
+    text_pair: str | None = Field(None, description="Second text column of a pair task")
+    label: str = Field("label", min_length=1, description="Column with the label")
+    max_rows: int | None = Field(None, ge=2, description="Seeded sample of train of this size")
+
+
+class Iid(_Strict):
+    """Rows are shuffled and dealt out evenly."""
+
+    kind: Literal["iid"] = "iid"
+
+
+class Dirichlet(_Strict):
+    """Each label's rows are divided in proportions drawn from Dirichlet(alpha)."""
+
+    kind: Literal["dirichlet"] = "dirichlet"
+    alpha: float = Field(0.5, gt=0, description="Small: each client sees few labels")
+
+
+class Shards(_Strict):
+    """Rows sorted by label are cut into shards; each client gets the same number of them."""
+
+    kind: Literal["shards"] = "shards"
+    per_client: int = Field(2, ge=1, description="Shards for each client")
+
+
+class ByColumn(_Strict):
+    """Rows with the same value of a column stay with one client."""
+
+    kind: Literal["by-column"] = "by-column"
+    column: str = Field("group", min_length=1, description="Column that names the owner of a row")
+
+
+PartitionSpec = Annotated[Iid | Dirichlet | Shards | ByColumn, Field(discriminator="kind")]
+
+
+class ClientsSpec(_Strict):
+    """How many clients there are and how many train in a round."""
+
+    count: int = Field(8, ge=1, le=100_000, description="Clients that the data is divided among")
+    per_round: int = Field(4, ge=1, description="Clients that train in each round")
+
+    @field_validator("per_round")
+    @classmethod
+    def _round_fits(cls, per_round: int, info: ValidationInfo) -> int:
+        count = info.data.get("count", per_round)
+        if per_round > count:
+            raise ValueError(f"{per_round} of {count} clients; allowed: 1 to {count}")
+        return per_round
+
+
+class LocalSpec(_Strict):
+    """What a client does with its rows in a round."""
+
+    steps: int = Field(10, ge=1, description="Optimizer steps in a round")
+    batch_size: int = Field(8, ge=1, description="Rows in a step")
+    max_length: int = Field(48, ge=4, description="Tokens kept of a text")
+    lr: float = Field(1e-3, gt=0, description="Learning rate")
+    head_lr: float | None = Field(
+        None, gt=0, description="Learning rate of the classifier; empty: lr"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="Optimizer of the client")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="Decoupled weight decay")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="Learning rate within a round; cosine warms up for 5 %"
+    )
+
+
+class MethodSpec(BaseModel):
+    """The method's name; its other fields are those of the method's own Config."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field("fedkrso", description="One of the registry: see /v1/methods")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class EvaluateSpec(_Strict):
+    """When and how the global model is measured on the validation rows."""
+
+    every: int = Field(1, ge=1, description="Rounds between evaluations; the last always counts")
+    batch_size: int = Field(64, ge=1, description="Rows in an evaluation batch")
+
+
+EXAMPLE: dict[str, Any] = {
+    "name": "demo",
+    "model": "minilm",
+    "task": "text-classification",
+    "data": {"train": "pydocs"},
+    "partition": {"kind": "dirichlet", "alpha": 0.5},
+    "clients": {"count": 8, "per_round": 4},
+    "rounds": 6,
+    "local": {"steps": 10, "batch_size": 8, "max_length": 48, "lr": 1e-3},
+    "method": {"name": "fedkrso", "rank": 4, "seeds": 10, "interval": 5},
+    "seed": 0,
+}
+
+
+class JobSpec(_Strict):
+    """A federated fine-tuning job."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
+
+    name: str = Field(..., min_length=1, max_length=100, description="What the job is called")
+    model: str = Field("minilm", min_length=1, description="Preset, local folder or hub id")
+    task: Literal["text-classification"] = Field("text-classification", description="Task")
+    data: DataSpec = DataSpec()
+    partition: PartitionSpec = Dirichlet()
+    clients: ClientsSpec = ClientsSpec()
+    rounds: int = Field(6, ge=1, le=100_000, description="Rounds to train")
+    local: LocalSpec = LocalSpec()
+    method: MethodSpec = MethodSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    seed: int = Field(0, ge=0, lt=2**63, description="All randomness derives from it")
+
+
+_KINDS = ("iid", "dirichlet", "shards", "by-column")
+
+
+def parse(data: Any) -> JobSpec:
+    """A JobSpec of plain data, or a SpecError with a Problem for each wrong field."""
+    if not isinstance(data, Mapping):
+        raise SpecError([Problem("job", f"is a mapping of fields, not {type(data).__name__}")])
+    try:
+        return JobSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(problems_of(error.errors())) from None
+
+
+def read(path: Path) -> JobSpec:
+    """The JobSpec of a YAML (or JSON) file, or a SpecError that says what is wrong."""
+    return parse(read_raw(path))
+
+
+def read_raw(path: Path) -> Any:
+    """The plain data of a YAML (or JSON) job file; whether it is a job is not checked."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError([Problem(str(path), f"cannot be read: {error.strerror}")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise SpecError([Problem(str(path), f"is not YAML: {line}")]) from None
+
+
+def problems_of(
+    errors: list[Any], schema: type[BaseModel] = JobSpec, prefix: str = ""
+) -> list[Problem]:
+    """Problems of pydantic's error list; an unknown field lists the fields that exist."""
+    return [_problem(error, schema, prefix) for error in errors]
+
+
+def _problem(error: Mapping[str, Any], schema: type[BaseModel], prefix: str) -> Problem:
+    # a discriminated union puts the chosen kind into the path: partition.dirichlet.alpha
+    loc = [str(part) for part in error["loc"] if part not in ("body", *_KINDS)]
+    field = ".".join([prefix, *loc] if prefix else loc) or "job"
+    value = error.get("input")
+    match error["type"]:
+        case "extra_forbidden":
+            known = ", ".join(_fields_beside(error["loc"], schema))
+            message = f"no such field; allowed: {known}"
+        case "missing":
+            message, value = "is required", None
+        case "value_error":
+            message = str(error["msg"]).removeprefix("Value error, ")
+        case "union_tag_invalid" | "union_tag_not_found":
+            given = value.get("kind") if isinstance(value, Mapping) else value
+            field, value = f"{field}.kind", given
+            message = f"{given!r} is none of {', '.join(_KINDS)}"
+        case _:
+            message = f"{_short(value)}: {_lower_first(str(error['msg']))}"
+    return Problem(field, message, value)
+
+
+def _fields_beside(loc: tuple[Any, ...], schema: type[BaseModel]) -> list[str]:
+    """Names of the fields of the model that `loc` is (wrongly) in."""
+    union = {"iid": Iid, "dirichlet": Dirichlet, "shards": Shards, "by-column": ByColumn}
+    model: Any = schema
+    for part in loc[:-1]:
+        if part in union:
+            model = union[part]
+        elif part in getattr(model, "model_fields", {}) and part != "partition":
+            model = model.model_fields[part].annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
