@@ -16,7 +16,14 @@ class PayloadError(CoreError):
 
 
 class MethodError(CoreError):
-    """A method was given a model, a state or updates that it cannot work with."""
+    """A method was given a model, a state or updates that it cannot work with.
+
+    `field` names the option of the method's Config at fault, where there is one.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class DataError(CoreError):

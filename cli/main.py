@@ -1,0 +1,187 @@
+"""The `fedkrso` command. Commands import what they need when they run: --help is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.group import Commands
+from cli.options import (
+    AsJson,
+    DashboardPort,
+    Host,
+    JobFile,
+    JobName,
+    Key,
+    Port,
+    ServerUrl,
+    WithDashboard,
+    Workers,
+)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Federated fine-tuning of language models.",
+)
+
+
+def run() -> None:
+    """The entry point."""
+    app()
+
+
+@app.command()
+def up(
+    workers: Workers = 2,
+    port: Port = 8000,
+    dashboard_port: DashboardPort = 8501,
+    host: Host = "127.0.0.1",
+    dashboard: WithDashboard = True,
+) -> None:
+    """Start the service on this machine and keep it running."""
+    from cli.commands import up as serve
+    from cli.service import Wanted
+
+    serve(Wanted(host, port, dashboard_port, workers, dashboard))
+
+
+@app.command()
+def demo(
+    workers: Workers = 2,
+    port: Port = 8000,
+    dashboard_port: DashboardPort = 8501,
+    dashboard: WithDashboard = True,
+) -> None:
+    """Start the service, train the example job, export its model."""
+    from cli.commands import demo as show
+    from cli.service import Wanted
+
+    show(Wanted("127.0.0.1", port, dashboard_port, workers, dashboard))
+
+
+@app.command("run")
+def run_job(
+    job: JobFile,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run a job in this process, without any service."""
+    from cli.local import run_here
+
+    summary = run_here(job, out, options.display(as_json))
+    if as_json:
+        options.print_json(summary)
+    else:
+        options.print_line(f"{out}: model {summary.get('model_sha256')}")
+
+
+@app.command()
+def submit(
+    job: JobFile,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until it ends.")] = False,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a job to the service."""
+    from cli.commands import send, watch_to_the_end
+
+    with options.connect(server, key) as client:
+        sent = send(client, job)
+        if not as_json:
+            options.print_line(f"{sent['id']}  {sent['name']}  {sent['state']}")
+        if wait:
+            watch_to_the_end(client, sent["id"], as_json)
+        elif as_json:
+            options.print_json(sent)
+
+
+@app.command()
+def watch(
+    job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Show a job live until it ends."""
+    from cli.commands import watch_to_the_end
+    from cli.lookup import find_job
+
+    with options.connect(server, key) as client:
+        watch_to_the_end(client, find_job(client, job)["id"], as_json)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs, newest first."""
+    from cli.render import jobs_table
+
+    with options.connect(server, key) as client:
+        found, after = client.jobs(limit, state=state)
+    if as_json:
+        options.print_json({"items": found, "next": after})
+    elif found:
+        options.output().print(jobs_table(found))
+    else:
+        options.print_line("no jobs; `fedkrso submit JOB.yaml` sends one")
+
+
+@app.command()
+def cancel(
+    job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Stop a job."""
+    from cli.lookup import find_job
+
+    with options.connect(server, key) as client:
+        stopped = client.cancel(find_job(client, job)["id"])
+    if as_json:
+        options.print_json(stopped)
+    else:
+        options.print_line(f"{stopped['id']}  {stopped['name']}  {stopped['state']}")
+
+
+@app.command()
+def export(
+    job: JobName,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    round_: Annotated[int | None, typer.Option("--round", min=0, help="As it was after it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder in use.")] = False,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a job's model to a folder."""
+    from cli import export as exports
+    from cli.lookup import find_job
+
+    exports.require_empty(out, force)
+    with options.connect(server, key) as client:
+        found = find_job(client, job)["id"]
+        size = exports.export(lambda file: client.save_model(found, round_, file), out, force)
+    if as_json:
+        options.print_json({"job": found, "round": round_, "path": str(out), "bytes": size})
+    else:
+        options.print_line(str(out))
+
+
+@app.command()
+def methods(server: ServerUrl = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the methods that a job can name."""
+    from cli.render import methods_table
+
+    with options.connect(server, key) as client:
+        found = client.methods()
+    if as_json:
+        options.print_json({"items": found})
+    else:
+        options.output().print(methods_table(found))

@@ -1,0 +1,147 @@
+"""Which processes make up the embedded service, and what each may know."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.child import Command
+from cli.errors import CliError
+from cli.state import Home
+
+_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning")
+# only the API and its coordinator open the database and store keys
+_PRIVATE = (
+    "FEDKRSO_API_KEY",
+    "FEDKRSO_BOOTSTRAP_API_KEY",
+    "FEDKRSO_BOOTSTRAP_WORKER_KEY",
+    "FEDKRSO_DATABASE_URL",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the service listens and how many workers it has."""
+
+    host: str
+    port: int
+    url: str
+    workers: int
+    dashboard_port: int | None = None
+
+
+def database_url(home: Home, environ: Mapping[str, str]) -> str:
+    """The database that FEDKRSO_DATABASE_URL names, else the one in the state folder."""
+    return environ.get("FEDKRSO_DATABASE_URL") or home.database_url
+
+
+def commands(home: Home, layout: Layout, environ: Mapping[str, str]) -> list[Command]:
+    """The processes in the order they are started."""
+    all_of_them = [
+        _api(home, layout, environ),
+        _coordinator(home, layout, environ),
+        *(_worker(home, layout, environ, number) for number in range(1, layout.workers + 1)),
+    ]
+    if layout.dashboard_port is not None:
+        all_of_them.append(_dashboard(home, layout, environ, layout.dashboard_port))
+    return all_of_them
+
+
+def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
+    # streams of events are open as long as a browser looks at them
+    listen = ("--host", layout.host, "--port", str(layout.port), "--timeout-graceful-shutdown", "3")
+    keys = {
+        "FEDKRSO_DATABASE_URL": database_url(home, environ),
+        "FEDKRSO_BOOTSTRAP_API_KEY": home.secret("api_key"),
+        "FEDKRSO_BOOTSTRAP_WORKER_KEY": home.secret("worker_key"),
+    }
+    return Command(
+        name="api",
+        arguments=_module("uvicorn", "api.main:app", *listen, "--no-access-log"),
+        environ=_environ(home, layout, environ) | keys,
+        log=home.logs / "api.log",
+        folder=home.path,
+        stage=3,
+    )
+
+
+def _coordinator(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
+    keys = {"FEDKRSO_DATABASE_URL": database_url(home, environ)}
+    return Command(
+        name="coordinator",
+        arguments=_celery("api.coordinator.app:app", "coordinator", "coordinator"),
+        environ=_environ(home, layout, environ) | keys,
+        log=home.logs / "coordinator.log",
+        folder=home.path,
+        stage=1,
+        orphan_signal=signal.SIGKILL,
+    )
+
+
+def _worker(home: Home, layout: Layout, environ: Mapping[str, str], number: int) -> Command:
+    name = f"worker{number}"
+    return Command(
+        name=name,
+        arguments=_celery("worker.tasks:app", "clients", name),
+        environ=_environ(home, layout, environ) | {"FEDKRSO_API_KEY": home.secret("worker_key")},
+        log=home.logs / f"{name}.log",
+        folder=home.path,
+        stage=0,
+        orphan_signal=signal.SIGKILL,
+    )
+
+
+def _dashboard(home: Home, layout: Layout, environ: Mapping[str, str], port: int) -> Command:
+    options = {
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+        "server.port": str(port),
+        "server.address": layout.host,
+        "server.fileWatcherType": "none",
+    }
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return Command(
+        name="dashboard",
+        arguments=_module("streamlit", "run", str(dashboard_script()), *flags),
+        environ=_environ(home, layout, environ) | {"FEDKRSO_API_KEY": home.secret("api_key")},
+        log=home.logs / "dashboard.log",
+        folder=home.path,
+        stage=2,
+    )
+
+
+def dashboard_script() -> Path:
+    """The dashboard's app.py, wherever the package is installed."""
+    found = importlib.util.find_spec("dashboard")
+    for folder in (found and found.submodule_search_locations) or ():
+        if (script := Path(folder) / "app.py").is_file():
+            return script
+    raise CliError("the dashboard is not installed; --no-dashboard does without it")
+
+
+def _celery(app: str, queue: str, name: str) -> tuple[str, ...]:
+    # a worker in the middle of a task ends only after it, so that an orphan is killed: what it
+    # was doing is done again by whoever gets the lease
+    place = ("-P", "solo", "-Q", queue, "-n", f"{name}@%h")
+    return _module("celery", "-A", app, "worker", *place, *_CELERY)
+
+
+def _module(name: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", name, *arguments)
+
+
+def _environ(home: Home, layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in environ.items() if name not in _PRIVATE}
+    threads = environ.get("FEDKRSO_THREADS") or str(max(1, (os.cpu_count() or 1) // 2))
+    return kept | {
+        "FEDKRSO_HOME": str(home.path),
+        "FEDKRSO_SERVER": layout.url,
+        "FEDKRSO_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,151 @@
+"""The REST API as a small class; whatever goes wrong is an ApiProblem with a readable text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from dashboard.settings import Settings
+
+Json = dict[str, Any]
+TIMEOUT_S = 10.0
+DOWNLOAD_TIMEOUT_S = 300.0
+ACCEPTED = 202
+
+
+class ApiProblem(Exception):
+    """A request that failed: status (0 without an answer), what happened, and the wrong fields."""
+
+    def __init__(self, status: int, detail: str, errors: list[Json] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors or []
+
+
+@dataclass(frozen=True)
+class ModelDownload:
+    """The answer to a model request: the zip, or how long to wait before asking again."""
+
+    content: bytes = field(default=b"", repr=False)
+    retry_after_s: float | None = None
+
+
+class ApiClient:
+    """Speaks to one server with one key; may be shared by threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.server = settings.server
+        key = settings.api_key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=settings.server, headers=headers, timeout=TIMEOUT_S)
+
+    def jobs(self, limit: int = 20, after: str | None = None, state: str | None = None) -> Json:
+        """A page of jobs, newest first: items and next."""
+        return self._get("/v1/jobs", limit=limit, after=after, state=state)
+
+    def job(self, job: str) -> Json:
+        """One job as it stands now."""
+        return self._get(_path(job))
+
+    def submit(self, spec: Json) -> Json:
+        """Starts a job; a spec with wrong fields raises ApiProblem 422 with `errors`."""
+        return _json(self._send("POST", "/v1/jobs", json=spec))
+
+    def cancel(self, job: str) -> None:
+        """Stops a job; its closed rounds are kept."""
+        self._send("POST", _path(job, "cancel"))
+
+    def rounds(self, job: str) -> list[Json]:
+        """The rounds of a job so far."""
+        return _items(self._get(_path(job, "rounds")))
+
+    def clients(self, job: str, number: int) -> list[Json]:
+        """What each client of a round is doing."""
+        return _items(self._get(_path(job, "rounds", str(number), "clients")))
+
+    def events(self, job: str, after: int | None = None) -> list[Json]:
+        """What happened to a job, oldest first, after the event with that id."""
+        return _items(self._get(_path(job, "events"), format="json", after=after))
+
+    def model(self, job: str, number: int) -> ModelDownload:
+        """The zip of a round's model, or the time to wait while the server builds it."""
+        answer = self._send(
+            "GET", _path(job, "model"), params={"round": number}, timeout=DOWNLOAD_TIMEOUT_S
+        )
+        if answer.status_code == ACCEPTED:
+            return ModelDownload(retry_after_s=_seconds(answer.headers.get("Retry-After")))
+        return ModelDownload(content=answer.content)
+
+    def methods(self) -> list[Json]:
+        """The methods of the registry with the JSON schema of their options."""
+        return _items(self._get("/v1/methods"))
+
+    def models(self) -> list[Json]:
+        """The models that are there without a download."""
+        return _items(self._get("/v1/models"))
+
+    def datasets(self) -> list[Json]:
+        """The built-in data sets."""
+        return _items(self._get("/v1/datasets"))
+
+    def job_schema(self) -> Json:
+        """The JSON schema of a job."""
+        return self._get("/v1/schemas/job")
+
+    def _get(self, path: str, **params: str | int | None) -> Json:
+        given = {name: value for name, value in params.items() if value is not None}
+        return _json(self._send("GET", path, params=given))
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.TimeoutException:
+            raise ApiProblem(0, f"The server at {self.server} does not answer in time.") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiProblem(
+                0, f"The server at {self.server} cannot be reached: {error}."
+            ) from None
+        if answer.is_success:
+            return answer
+        raise _problem(answer)
+
+
+def _path(job: str, *parts: str) -> str:
+    # the id comes from the address bar: it must not climb out of /v1/jobs/
+    return "/".join(["/v1/jobs", quote(job, safe="").replace(".", "%2E"), *parts])
+
+
+def _json(answer: httpx.Response) -> Json:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ApiProblem(answer.status_code, "The answer is not JSON: is this the right server?")
+    return body
+
+
+def _items(body: Json) -> list[Json]:
+    return list(body.get("items", []))
+
+
+def _problem(answer: httpx.Response) -> ApiProblem:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    known = body if isinstance(body, dict) else {}
+    detail = known.get("detail") or known.get("title") or f"{answer.reason_phrase}."
+    errors = known.get("errors")
+    return ApiProblem(answer.status_code, str(detail), errors if isinstance(errors, list) else None)
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(0.1, float(header or ""))
+    except ValueError:
+        return 1.0

@@ -1,0 +1,77 @@
+"""The form of a new job, drawn from the server's schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from dashboard.components import field_input
+from dashboard.form_schema import Field
+from dashboard.forms import MORE, by_section, job_fields, suggest
+from dashboard.refusal import Refusal
+
+Json = dict[str, Any]
+PER_ROW = 3
+KEY = "field-"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the server offers: the job's schema, its methods, models and data sets."""
+
+    schema: Json
+    methods: list[Json]
+    models: list[str]
+    datasets: list[str]
+
+
+def form_fields(choices: Choices) -> list[Field]:
+    """The inputs for the method and the division that are chosen now."""
+    chosen = {
+        str(key).removeprefix(KEY): value
+        for key, value in st.session_state.items()
+        if str(key).startswith(KEY)
+    }
+    found = job_fields(choices.schema, choices.methods, chosen)
+    return suggest(found, {"model": choices.models, "data.train": choices.datasets})
+
+
+def draw_form(found: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]:
+    """Draws every input in its section and returns the values by path."""
+    values: dict[str, Any] = {}
+    for section, inputs in by_section(found).items():
+        if section == MORE:
+            with st.expander(MORE, expanded=_has_errors(inputs, refusal), key="more-options"):
+                values |= _draw_inputs(inputs, refusal)
+            continue
+        st.subheader(section, anchor=False)
+        values |= _draw_inputs(inputs, refusal)
+    return values
+
+
+def _draw_inputs(inputs: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for start in range(0, len(inputs), PER_ROW):
+        for column, field in zip(
+            st.columns(PER_ROW), inputs[start : start + PER_ROW], strict=False
+        ):
+            with column:
+                values[field.path] = _draw_input(field, refusal)
+    return values
+
+
+def _draw_input(field: Field, refusal: Refusal | None) -> Any:
+    value = field_input.draw(field)
+    if refusal is not None:
+        field_input.draw_message(field, refusal.messages(field.path, value))
+    return value
+
+
+def _has_errors(inputs: Sequence[Field], refusal: Refusal | None) -> bool:
+    if refusal is None:
+        return False
+    wrong = {error["field"] for error in refusal.errors}
+    return any(field.path in wrong for field in inputs)

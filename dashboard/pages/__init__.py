@@ -1,0 +1,1 @@
+"""Pages of the dashboard; Streamlit runs each as a script."""

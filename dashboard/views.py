@@ -1,0 +1,102 @@
+"""JSON of the API to pandas frames. Pure, and free of Streamlit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from dashboard import words
+
+Json = Mapping[str, Any]
+MB = 1e6
+
+
+def rounds_frame(rounds: Sequence[Json]) -> pd.DataFrame:
+    """One row for each round in order, with running sums of the bytes, for the charts."""
+    columns = ["round", "accuracy", "loss", "bytes_up", "bytes_down", "peak_memory_bytes"]
+    rows = [
+        {**{name: item.get(name) for name in columns}, **item["metrics"]}
+        for item in sorted(rounds, key=lambda item: item["round"])
+    ]
+    frame = pd.DataFrame(rows, columns=columns)
+    measured = frame[["accuracy", "loss"]].astype("float64")
+    sums = frame[["bytes_up", "bytes_down"]].astype("int64").cumsum()
+    return frame.assign(
+        accuracy=measured["accuracy"],
+        loss=measured["loss"],
+        total_up=sums["bytes_up"],
+        total_down=sums["bytes_down"],
+    )
+
+
+def rounds_table(rounds: Sequence[Json]) -> pd.DataFrame:
+    """The table of rounds, newest first; a metric that any round has is a column."""
+    names = _metric_names(rounds)
+    newest_first = sorted(rounds, key=lambda item: item["round"], reverse=True)
+    return pd.DataFrame([_round_row(item, names) for item in newest_first])
+
+
+def clients_table(clients: Sequence[Json], now: datetime) -> pd.DataFrame:
+    """What each client of a round is doing."""
+    in_order = sorted(clients, key=lambda item: item["client"])
+    return pd.DataFrame([_client_row(item, now) for item in in_order])
+
+
+def events_text(events: Sequence[Json], most: int = 200) -> str:
+    """Events newest first as a markdown list; their texts are shown as they are."""
+    newest = sorted(events, key=lambda item: item["id"], reverse=True)[:most]
+    return "\n".join(f"- `{_clock(item['at'])}` {words.plain(item['text'])}" for item in newest)
+
+
+def newest_round(rounds: Sequence[Json]) -> int | None:
+    """The number of the round that runs now, or of the last one."""
+    return max((item["round"] for item in rounds), default=None)
+
+
+def closed_rounds(rounds: Sequence[Json]) -> list[int]:
+    """The numbers of the rounds whose model can be exported, newest first."""
+    closed = (item["round"] for item in rounds if item["state"] == "closed")
+    return sorted(closed, reverse=True)
+
+
+def _metric_names(rounds: Sequence[Json]) -> list[str]:
+    return list(dict.fromkeys(name for item in rounds for name in item["metrics"]))
+
+
+def _round_row(item: Json, metric_names: Sequence[str]) -> dict[str, Any]:
+    seconds = item["seconds"]
+    return {
+        "Round": item["round"],
+        "State": item["state"],
+        "Clients": f"{item['done']} of {len(item['clients'])}",
+        **{name.capitalize(): item["metrics"].get(name) for name in metric_names},
+        "Up (MB)": item["bytes_up"] / MB,
+        "Down (MB)": item["bytes_down"] / MB,
+        "Peak memory (MB)": item["peak_memory_bytes"] / MB or None,
+        "Training (s)": seconds.get("train"),
+        "Aggregation (s)": seconds.get("aggregate"),
+        "Evaluation (s)": seconds.get("evaluate"),
+    }
+
+
+def _client_row(item: Json, now: datetime) -> dict[str, Any]:
+    memory = item.get("peak_memory_bytes")
+    return {
+        "Client": item["client"],
+        "Doing": words.doing(item, now),
+        "Worker": item.get("worker") or words.NOTHING,
+        "Attempt": item["attempt"],
+        "Up (MB)": item["bytes_up"] / MB,
+        "Down (MB)": item["bytes_down"] / MB,
+        "Lost (MB)": item["bytes_lost"] / MB,
+        "Peak memory (MB)": None if memory is None else memory / MB,
+        "Examples": item.get("num_examples"),
+    }
+
+
+def _clock(text: str) -> str:
+    time = words.when(text)
+    return "" if time is None else time.astimezone().strftime("%H:%M:%S")

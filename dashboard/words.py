@@ -1,0 +1,124 @@
+"""Numbers, times and states in words. Pure; markdown of others is made harmless here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+Json = Mapping[str, Any]
+
+RUNNING = ("queued", "running")
+COLOURS = {
+    "queued": "gray",
+    "running": "blue",
+    "done": "green",
+    "failed": "red",
+    "cancelled": "orange",
+}
+NOTHING = "–"
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def plain(text: object) -> str:
+    """Text that markdown shows as it is: no links, images, icons or formulas of others."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&])", r"\\\1", " ".join(str(text).split()))
+
+
+def unit(largest: float) -> tuple[float, str]:
+    """The unit (size in bytes, name) in which a quantity of that many bytes reads best."""
+    return next((known for known in _UNITS if largest >= known[0]), (1.0, "B"))
+
+
+def size(number: float | None) -> str:
+    """Bytes in words: 3.2 MB (10^6 bytes)."""
+    if number is None:
+        return NOTHING
+    scale, name = unit(number)
+    if name == "B":
+        return f"{number:.0f} B"
+    shown = number / scale
+    return f"{shown:.0f} {name}" if shown >= 100 else f"{shown:.1f} {name}"
+
+
+def metric(metrics: Mapping[str, float], name: str) -> str:
+    """A metric with three decimals, or a dash before the first evaluation."""
+    value = metrics.get(name)
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def when(text: str | None) -> datetime | None:
+    """The time of an ISO 8601 text; without a zone it is UTC."""
+    if not text:
+        return None
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 42 s, 3 min 5 s, 2 h 4 min."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ago(text: str | None, now: datetime) -> str:
+    """How long ago that was: 3 min ago."""
+    time = when(text)
+    if time is None:
+        return NOTHING
+    seconds = max(0.0, (now - time).total_seconds())
+    scale, name = next((known for known in _AGES if seconds >= known[0]), (1, "s"))
+    return f"{int(seconds // scale)} {name} ago"
+
+
+def elapsed(job: Json, now: datetime) -> str:
+    """How long a job has run; a dash before it starts."""
+    start, end = when(job.get("started_at")), when(job.get("finished_at"))
+    return NOTHING if start is None else duration(((end or now) - start).total_seconds())
+
+
+def is_live(job: Json) -> bool:
+    """Whether the job may still change."""
+    return job["state"] in RUNNING
+
+
+def progress(job: Json) -> tuple[float, str]:
+    """How far a job is: the closed part of its rounds, and in words 'round 4 of 6'."""
+    total, closed = max(1, job["rounds"]), job["rounds_closed"]
+    share = min(1.0, closed / total)
+    if job["state"] == "running" and closed < total:
+        return share, f"round {closed + 1} of {total}"
+    return share, f"{closed} of {total} rounds"
+
+
+def doing(client: Json, now: datetime) -> str:
+    """What a client of a round is doing, in words."""
+    match client["state"]:
+        case "pending":
+            return "waiting for a worker" + (", will be tried again" if client["attempt"] else "")
+        case "leased":
+            return f"{_at_work(client)}, heard {ago(client.get('heartbeat_at'), now)}"
+        case "done":
+            return "done, update accepted"
+        case "failed":
+            return f"failed: {client.get('error') or 'no reason given'}"
+        case other:
+            return str(other)
+
+
+def _at_work(client: Json) -> str:
+    step, steps = client["step"], client["steps"]
+    if step == 0:
+        return "downloading"
+    return "uploading" if step >= steps else f"training, step {step} of {steps}"
+
+
+def sentence(parts: Iterable[str]) -> str:
+    """The parts that are not empty, joined by middle dots."""
+    return " · ".join(part for part in parts if part)

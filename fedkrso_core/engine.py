@@ -1,0 +1,160 @@
+"""Round logic as pure functions: a snapshot of a job in, what to do next out.
+
+The coordinator and `simulate` both ask `next_action` and carry out the answer; neither decides
+anything else. The engine never names a method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fedkrso_core.method import Method
+from fedkrso_core.payload import Payload
+from fedkrso_core.seeds import generator
+from fedkrso_core.spec import JobSpec
+
+SeatState = Literal["pending", "leased", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A client's place in a round."""
+
+    client: int
+    state: SeatState
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """The open round as it stands. Times are seconds on the caller's clock."""
+
+    number: int
+    state: Literal["collecting", "aggregating"]
+    deadline: float
+    extended: bool
+    seats: tuple[Seat, ...]
+
+    def count(self, state: SeatState) -> int:
+        """Seats in a state."""
+        return sum(seat.state == state for seat in self.seats)
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A running job: rounds to train, rounds closed, and the open one if there is one."""
+
+    rounds: int
+    closed: int
+    open: RoundView | None = None
+
+
+@dataclass(frozen=True)
+class Open:
+    """Open this round: choose its clients and give them work."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Aggregate what this round's clients sent, evaluate, close."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class Extend:
+    """The deadline passed below the quorum: extend this round, once."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class Fail:
+    """The job cannot go on."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """All rounds are closed."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do before a client reports or the deadline passes."""
+
+    reason: str
+
+
+Action = Open | Aggregate | Extend | Fail | Finish | Wait
+
+
+def next_action(job: JobView, now: float, quorum: float) -> Action:
+    """What a running job needs now; `quorum` is the share of a round's clients that must report."""
+    if job.open is None:
+        return Finish() if job.closed >= job.rounds else Open(job.closed + 1)
+    if job.open.state == "aggregating":
+        return Aggregate(job.open.number)
+    return _collecting(job.open, now, quorum)
+
+
+def _collecting(view: RoundView, now: float, quorum: float) -> Action:
+    total, done = len(view.seats), view.count("done")
+    needed = max(1, math.ceil(quorum * total))
+    working = view.count("pending") + view.count("leased")
+    if done >= needed and (not working or now >= view.deadline):
+        return Aggregate(view.number)
+    if done + working < needed:
+        lost = view.count("failed")
+        return Fail(
+            f"round {view.number}: {lost} of {total} clients failed, {needed} updates are needed"
+        )
+    if now < view.deadline:
+        return Wait(f"{working} of {total} clients of round {view.number}")
+    if not view.extended:
+        return Extend(view.number)
+    return Fail(f"round {view.number}: {done} of {total} updates at the deadline, {needed} needed")
+
+
+def participants(method: Method, config: Any, spec: JobSpec, state: Payload, number: int) -> list[int]:
+    """The clients of a round, ascending, by the method's own rule."""
+    rng = generator(spec.seed, "select", number)
+    everyone = range(spec.clients.count)
+    return sorted(method.select(config, state, everyone, spec.clients.per_round, rng))
+
+
+def lacking(method: Method, have: int | None, number: int) -> range:
+    """Rounds of the states that a client needs for round `number` and was never sent.
+
+    `have` is the last state that it holds. Without a journal it is the newest state alone.
+    """
+    newest = number - 1
+    if not method.journal:
+        return range(newest, newest + 1)
+    return range(0 if have is None else have + 1, newest + 1)
+
+
+def needed(method: Method, number: int) -> range:
+    """Rounds of all the states that make the model for round `number`."""
+    return range(0 if method.journal else number - 1, number)
+
+
+def evaluates(spec: JobSpec, number: int) -> bool:
+    """Whether the global model is measured after this round."""
+    return number % spec.evaluate.every == 0 or number == spec.rounds
+
+
+def totals(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sums over rounds (objects as in rounds.jsonl): bytes, seconds, and the highest memory."""
+    kinds = ("train", "aggregate", "evaluate")
+    return {
+        "bytes_up": sum(r["bytes_up"] for r in rounds),
+        "bytes_down": sum(r["bytes_down"] for r in rounds),
+        "peak_memory_bytes": max((r["peak_memory_bytes"] for r in rounds), default=0),
+        "seconds": {k: round(sum(r["seconds"].get(k, 0.0) for r in rounds), 3) for k in kinds},
+    }

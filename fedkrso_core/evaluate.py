@@ -1,0 +1,29 @@
+"""Quality of the global model on the validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fedkrso_core.metrics import classification_metrics
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean cross-entropy (nats) and classification metrics over all rows."""
+    model.eval()
+    total, predicted, truth = 0.0, [], []
+    for batch in batches:
+        labels = batch["labels"]
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        logits = model(**inputs).logits.float()
+        total += float(cross_entropy(logits, labels, reduction="sum"))
+        predicted.append(logits.argmax(-1).cpu().numpy())
+        truth.append(labels.cpu().numpy())
+    answers, answer_key = np.concatenate(predicted), np.concatenate(truth)
+    metrics = classification_metrics(answer_key, answers, model.config.num_labels)
+    return {"accuracy": metrics.pop("accuracy"), "loss": total / len(answers), **metrics}

@@ -1,0 +1,97 @@
+"""What an upload must look like, and the check at the door; free of torch.
+
+A method states it once per round (`Method.expect`); the API holds every upload against it before
+the round sees a byte, and the forecast of bytes is computed from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from fedkrso_core.errors import PayloadError
+from fedkrso_core.header import Header, TensorInfo, read_header
+
+_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class Group(BaseModel):
+    """Tensors that come together, name -> (dtype, shape), and scalars with their exact value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    scalars: dict[str, Any] = {}
+
+
+class Expected(BaseModel):
+    """An upload has the required group and any of the optional ones, each whole or not at all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    required: Group = Group()
+    optional: dict[str, Group] = {}
+
+
+def check_upload(path: Path, expected: Expected, num_examples: int | None = None) -> Header:
+    """The header of an upload that is as expected and finite; else PayloadError.
+
+    `num_examples`, where the server knows it, is the weight that the client must claim.
+    """
+    header = read_header(path)
+    _check_names(header, expected)
+    claimed = header.scalars.get("num_examples")
+    if not isinstance(claimed, int) or claimed < 1:
+        raise PayloadError(f"num_examples is {claimed!r}; allowed: a whole number from 1")
+    if num_examples is not None and claimed != num_examples:
+        raise PayloadError(f"num_examples is {claimed}; this client has {num_examples} rows")
+    with path.open("rb") as file:
+        for name, tensor in header.tensors.items():
+            _check_finite(file, header.data_start, name, tensor)
+    return header
+
+
+def _check_names(header: Header, expected: Expected) -> None:
+    groups = [expected.required]
+    for group in expected.optional.values():
+        if any(name in header.tensors for name in group.tensors):
+            groups.append(group)
+    allowed = {name: spec for group in groups for name, spec in group.tensors.items()}
+    for name, tensor in header.tensors.items():
+        if name not in allowed:
+            raise PayloadError(f"tensor {name!r} is not part of this round's update")
+        dtype, shape = allowed[name]
+        if (tensor.dtype, tensor.shape) != (dtype, tuple(shape)):
+            raise PayloadError(
+                f"tensor {name!r} is {tensor.dtype} {tensor.shape}; expected {dtype} {shape}"
+            )
+    missing = sorted(set(allowed) - set(header.tensors))
+    if missing:
+        raise PayloadError(f"the update lacks {len(missing)} tensors, the first is {missing[0]!r}")
+    for group in groups:
+        for name, value in group.scalars.items():
+            if header.scalars.get(name) != value:
+                raise PayloadError(
+                    f"scalar {name!r} is {header.scalars.get(name)!r}; expected {value!r}"
+                )
+
+
+def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> None:
+    dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}.get(tensor.dtype)
+    if dtype is None:
+        return
+    file.seek(data_start + tensor.start)
+    left = tensor.end - tensor.start
+    while left:
+        chunk = file.read(min(left, _CHUNK_BYTES))
+        left -= len(chunk)
+        values = np.frombuffer(chunk, dtype)
+        if tensor.dtype == "BF16":  # numpy has no bfloat16: widen the bits to float32
+            values = (values.astype("<u4") << 16).view("<f4")
+        if not np.isfinite(values).all():
+            raise PayloadError(f"tensor {name!r} holds NaN or infinite values")
+
+

@@ -1,0 +1,90 @@
+"""The folder that a user takes home: rounds.jsonl, summary.json and model/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedkrso_core import engine
+from fedkrso_core.spec import JobSpec
+from fedkrso_core.workload import Workload
+
+
+def summarize(
+    workload: Workload, spec: JobSpec, rounds: Sequence[Mapping[str, Any]], model_sha256: str
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    import torch
+    import transformers
+
+    measured = [r["metrics"] for r in rounds if r["metrics"]]
+    return {
+        "name": spec.name,
+        "method": spec.method.name,
+        "rounds": len(rounds),
+        "metrics": measured[-1] if measured else {},
+        "totals": engine.totals([dict(r) for r in rounds]),
+        "model_sha256": model_sha256,
+        "data_sha256": workload.shares.sha256,
+        "labels": list(workload.shares.train.label_names),
+        "device": str(workload.device),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def write_folder(
+    out: Path, workload: Workload, rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Writes the folder for the model that was put together last in the workload."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(r) + "\n" for r in rounds]
+    (out / "rounds.jsonl").write_text("".join(lines), encoding="utf-8")
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    folder = out / "model"
+    workload.global_model.model.save_pretrained(folder)
+    workload.tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(model_card(rounds, summary), encoding="utf-8")
+
+
+def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
+    """A Hugging Face model card with the ledger of the rounds."""
+    spec = summary["spec"]
+    rows = [
+        f"| {r['round']} | {_number(r, 'accuracy')} | {_number(r, 'loss')} | {r['bytes_up']} | "
+        f"{r['bytes_down']} | {r['peak_memory_bytes']} | {len(r['clients'])} |"
+        for r in rounds
+    ]
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            f"pipeline_tag: {spec['task']}",
+            "tags: [federated-learning]",
+            "---",
+            f"# {summary['name']}",
+            "",
+            f"Fine-tuned from `{Path(spec['model']).name}` on `{Path(spec['data']['train']).name}` "
+            f"with `{summary['method']}` over {spec['clients']['count']} clients, "
+            f"{summary['rounds']} rounds. The clients' rows did not leave them.",
+            "",
+            f"- labels: {', '.join(summary['labels'])}",
+            f"- weights: sha256 `{summary['model_sha256']}`",
+            f"- data: sha256 `{summary['data_sha256']}`",
+            "",
+            "## Rounds",
+            "",
+            "| round | accuracy | loss | bytes up | bytes down | peak memory (bytes) | clients |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _number(row: Mapping[str, Any], name: str) -> str:
+    value = row["metrics"].get(name)
+    return "" if value is None else f"{value:.4f}"

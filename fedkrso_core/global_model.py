@@ -1,0 +1,119 @@
+"""The global model of any round: the base plus the journal of states, in one model object.
+
+The base's weights, and the dense weights of the newest round that was put together, lie as
+safetensors files in a folder, so that each client starts from the very same bits and no second
+copy is held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from fedkrso_core.method import Method
+from fedkrso_core.models import weights_of
+from fedkrso_core.payload import Payload, tensors_sha256
+
+_KEEP = 2
+
+
+@dataclass(frozen=True)
+class StateRef:
+    """A state of the journal: its digest, and how to get it."""
+
+    digest: str
+    fetch: Callable[[], Payload]
+
+
+class GlobalModel:
+    """Puts rounds of the global model into `model`, which it owns."""
+
+    def __init__(self, method: Method, config: Any, model: nn.Module, folder: Path) -> None:
+        self.method, self.config, self.model = method, config, model
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._base = folder / f"base-{tensors_sha256(weights_of(model))[:32]}.safetensors"
+        self._save(self._base)
+
+    def for_training(self, chain: Sequence[StateRef]) -> None:
+        """The model that `train` is handed: the base, or with a journal the global model."""
+        if self.method.journal:
+            self._replay(chain)
+        else:
+            self._restore(self._base)
+
+    def materialize(self, chain: Sequence[StateRef]) -> nn.Module:
+        """The global model after the last state of the chain."""
+        if self.method.journal:
+            self._replay(chain)
+        else:
+            self._restore(self._base)
+            self.method.materialize(self.config, self.model, chain[-1].fetch())
+        return self.model
+
+    def sha256(self) -> str:
+        """Digest of the weights that are in the model now."""
+        return tensors_sha256(weights_of(self.model))
+
+    def _replay(self, chain: Sequence[StateRef]) -> None:
+        """Applies states one after the other from the newest snapshot; never in one go.
+
+        One state at a time is what every client does, and sums depend on the order in the last
+        bit: so all of them end in the same weights.
+        """
+        paths = self._snapshots(chain)
+        applied = self._restore_newest(paths)
+        for state in chain[applied:]:
+            self.method.materialize(self.config, self.model, state.fetch())
+        if applied < len(chain):
+            self._save(paths[-1])
+            self._forget_all_but(paths[-_KEEP:])
+
+    def _restore_newest(self, paths: Sequence[Path]) -> int:
+        """Restores the longest prefix that has a snapshot; returns how many states it holds."""
+        for count in range(len(paths), 0, -1):
+            try:  # not exists(): another process that shares the folder may remove it meanwhile
+                self._restore(paths[count - 1])
+            except FileNotFoundError:
+                continue
+            return count
+        self._restore(self._base)
+        return 0
+
+    def _snapshots(self, chain: Sequence[StateRef]) -> list[Path]:
+        """A path for each prefix of the chain, named by the base and the states before it."""
+        running = hashlib.sha256(self._base.name.encode())
+        paths = []
+        for state in chain:
+            running.update(state.digest.encode())
+            paths.append(self._folder / f"round-{running.hexdigest()[:32]}.safetensors")
+        return paths
+
+    def _forget_all_but(self, keep: Sequence[Path]) -> None:
+        for path in self._folder.glob("round-*.safetensors"):
+            if path not in keep:
+                path.unlink(missing_ok=True)
+
+    def _save(self, path: Path) -> None:
+        if path.exists():
+            return
+        part = path.with_suffix(f".{os.getpid()}.part")
+        weights = {name: t.detach().to("cpu").contiguous() for name, t in weights_of(self.model).items()}
+        save_file(weights, part)
+        part.replace(path)
+
+    @torch.no_grad()
+    def _restore(self, path: Path) -> None:
+        own = weights_of(self.model)
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                own[name].copy_(file.get_tensor(name))

@@ -1,0 +1,103 @@
+"""The header of an encoded payload, read without torch and without trusting a byte of it.
+
+An encoding is one safetensors file: 8 bytes (little-endian) length of the header, the header as
+JSON, then the tensors' bytes. The payload's scalars are JSON in the header's metadata under the
+key "scalars".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedkrso_core.errors import PayloadError
+
+HEADER_LIMIT = 32 * 1024 * 1024
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: its bytes are [start, end) counted from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names, dtypes and shapes of an encoded payload, and its scalars."""
+
+    tensors: Mapping[str, TensorInfo]
+    scalars: Mapping[str, Any]
+    data_start: int
+
+
+def read_header(path: Path) -> Header:
+    """The header of an encoded payload in a file; PayloadError if it is anything else."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        length = header_length(head, size)
+        return parse_header(file.read(length), size)
+
+
+def header_length(head: bytes, size: int) -> int:
+    """Length of the JSON header that the first 8 bytes declare, checked against the size."""
+    if len(head) < 8:
+        raise PayloadError(f"payload is truncated: {size} bytes, a header needs at least 8")
+    length = int.from_bytes(head, "little")
+    if length > min(HEADER_LIMIT, size - 8):
+        raise PayloadError(
+            f"payload declares a header of {length} bytes; allowed: at most "
+            f"{min(HEADER_LIMIT, size - 8)} in a body of {size}"
+        )
+    return length
+
+
+def parse_header(raw: bytes, size: int) -> Header:
+    """The header of an encoding of `size` bytes whose JSON header is `raw`."""
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"payload header is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise PayloadError("payload header is not a JSON object")
+    scalars = _scalars(fields.pop("__metadata__", {}))
+    data_bytes = size - 8 - len(raw)
+    tensors = {name: _tensor(name, info, data_bytes) for name, info in fields.items()}
+    if sum(t.end - t.start for t in tensors.values()) != data_bytes:
+        raise PayloadError(f"payload is truncated or padded: {data_bytes} bytes of tensors")
+    return Header(tensors, scalars, 8 + len(raw))
+
+
+def _scalars(metadata: Any) -> dict[str, Any]:
+    try:
+        scalars = json.loads(metadata.get("scalars", "{}"))
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        raise PayloadError("payload metadata does not hold JSON scalars") from None
+    if not isinstance(scalars, dict):
+        raise PayloadError("payload scalars are not a JSON object")
+    return scalars
+
+
+def _tensor(name: str, info: Any, data_bytes: int) -> TensorInfo:
+    try:
+        dtype = info["dtype"]
+        shape = tuple(int(n) for n in info["shape"])
+        start, end = (int(n) for n in info["data_offsets"])
+    except (KeyError, TypeError, ValueError):
+        raise PayloadError(f"tensor {name!r} has a malformed header") from None
+    if dtype not in DTYPE_BYTES:
+        allowed = ", ".join(DTYPE_BYTES)
+        raise PayloadError(f"tensor {name!r} has dtype {dtype!r}; allowed: {allowed}")
+    expected = math.prod(shape) * DTYPE_BYTES[dtype]
+    if min(shape, default=0) < 0 or not 0 <= start <= end <= data_bytes or end - start != expected:
+        raise PayloadError(f"tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}")
+    return TensorInfo(dtype, shape, start, end)

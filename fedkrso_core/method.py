@@ -1,0 +1,113 @@
+"""The protocol that every method follows: a frozen value of pure functions over plain data.
+
+The engine never names a method. Both halves, server and client, live in one file of `methods/`;
+the configuration is passed in, so either half can run in another process. Notation: t is the
+round from 1; state t is what the server holds after round t; state 0 comes from `init`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from fedkrso_core.expect import Expected
+from fedkrso_core.payload import Payload, decode, encode
+from fedkrso_core.spec import LocalSpec
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's Config: frozen, unknown options are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a method's client half knows of the client it trains for.
+
+    `batches()` yields exactly `local.steps` batches (input_ids, attention_mask, labels, ...),
+    derived from (seed, round, client). `memory` is the client's own state between rounds; it is
+    not traffic. `on_step(n)` is called after the n-th optimizer step.
+    """
+
+    id: int
+    round: int
+    seed: int
+    local: LocalSpec
+    num_examples: int
+    batches: Callable[[], Iterator[dict[str, Tensor]]]
+    memory: Payload = field(default_factory=Payload)
+    on_step: Callable[[int], None] = lambda step: None
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client returns: the upload, its own memory, its weight and its metrics."""
+
+    upload: Payload
+    num_examples: int
+    metrics: dict[str, float]
+    memory: Payload = field(default_factory=Payload)
+
+
+def pack(update: Update) -> bytes:
+    """The body of an upload: the payload with num_examples and metrics among its scalars."""
+    own = {"num_examples": update.num_examples, "metrics": update.metrics}
+    return encode(replace(update.upload, scalars={**update.upload.scalars, **own}))
+
+
+def unpack(data: bytes) -> Update:
+    """The update of an upload's body that passed `check_upload`."""
+    payload = decode(data)
+    return Update(payload, payload.scalars["num_examples"], payload.scalars["metrics"])
+
+
+def uniform(config: Any, state: Payload, clients: Sequence[int], count: int,
+            rng: np.random.Generator) -> list[int]:  # fmt: skip
+    """`count` of the clients, each as likely as any other, in ascending order."""
+    return sorted(int(c) for c in rng.choice(np.asarray(clients), size=count, replace=False))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A federated method.
+
+    journal=True: states add up; the global model of round t is the base with states 0..t put in
+    one after the other, and a client downloads the states that it lacks. `train` is handed the current
+    global model.
+    journal=False: each state replaces the one before; a client downloads the last. `train` is
+    handed the base model and puts in what it received itself.
+
+    check(config, model, local) -> None                        MethodError for what cannot run
+    init(config, model, seed) -> state 0                       server, before round 1
+    select(config, state, clients, count, rng) -> client ids   server
+    expect(config, model, state) -> Expected                   shapes of the next upload
+    train(config, model, received, client) -> Update           client; received: last state
+    aggregate(config, state, updates) -> state                 server; updates in client order
+    materialize(config, model, state) -> None                  puts a state into `model`
+    """
+
+    name: str
+    title: str
+    paper: str
+    Config: type[MethodConfig]
+    journal: bool
+    init: Callable[[Any, nn.Module, int], Payload]
+    expect: Callable[[Any, nn.Module, Payload], Expected]
+    train: Callable[[Any, nn.Module, Payload, Client], Update]
+    aggregate: Callable[[Any, Payload, Iterable[Update]], Payload]
+    materialize: Callable[[Any, nn.Module, Payload], None]
+    check: Callable[[Any, nn.Module, LocalSpec], None]
+    select: Callable[[Any, Payload, Sequence[int], int, np.random.Generator], list[int]] = uniform
+
+
+def shape_of(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    """A tensor's dtype and shape as `Expected` writes them."""
+    names = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
+    return names[tensor.dtype], tuple(tensor.shape)

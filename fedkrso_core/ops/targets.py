@@ -1,0 +1,82 @@
+"""Which parts of a model a method trains: targeted Linear layers and the dense head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fedkrso_core.errors import MethodError
+
+Targets = Literal["all-linear"] | tuple[str, ...]
+
+
+def head_names(model: nn.Module) -> list[str]:
+    """Parameters outside the pretrained encoder: the classifier."""
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+
+
+def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[str, nn.Linear]:
+    """The encoder's Linear layers to adapt, by name in the model's order.
+
+    "all-linear" takes all of them; a tuple takes those whose name ends with one of its parts.
+    MethodError if none matches or a layer is smaller than the rank.
+    """
+    head = {name.rsplit(".", 1)[0] for name in head_names(model)}
+    linears = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name not in head
+    }
+    if targets != "all-linear":
+        endings = tuple(f".{target}" for target in targets)
+        chosen = {n: m for n, m in linears.items() if f".{n}".endswith(endings)}
+        if not chosen:
+            kinds = sorted({".".join(name.split(".")[-2:]) for name in linears})
+            raise MethodError(f"{list(targets)} match no layer; there are {kinds}", "targets")
+        linears = chosen
+    check_rank(linears, rank)
+    return linears
+
+
+def check_rank(layers: Mapping[str, nn.Linear], rank: int) -> None:
+    """MethodError if the rank is above the smaller side of a layer."""
+    if not layers:
+        raise MethodError("the model has no Linear layer to adapt", "targets")
+    name, layer = min(layers.items(), key=lambda item: min(item[1].weight.shape))
+    limit = min(layer.weight.shape)
+    if rank > limit:
+        raise MethodError(
+            f"{rank} is above the size of layer {name} {tuple(layer.weight.shape)}; "
+            f"allowed: 1 to {limit}",
+            "rank",
+        )
+
+
+def norm_and_bias_names(model: nn.Module) -> list[str]:
+    """The encoder's one-dimensional parameters: LayerNorm weights and every bias."""
+    head = set(head_names(model))
+    return [n for n, p in model.named_parameters() if p.ndim == 1 and n not in head]
+
+
+def only_trainable(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    """Freezes every parameter but the named ones, clears gradients, returns the named ones."""
+    wanted = set(names)
+    chosen = {}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in wanted)
+        parameter.grad = None
+        if name in wanted:
+            chosen[name] = parameter
+    return chosen
+
+
+def copy_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors over the parameters of the same name."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise MethodError(f"the state's tensor {name!r} {tuple(tensor.shape)} fits no parameter")
+        parameters[name].data.copy_(tensor)

@@ -1,0 +1,121 @@
+"""Everything that a process needs to work on a job: data, partition, model, method.
+
+Coordinator, workers and `simulate` all build the same Workload from the same job file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedkrso_core.batches import Encoder, evaluation_batches, training_batches
+from fedkrso_core.data import Examples, load
+from fedkrso_core.data.partition import divide
+from fedkrso_core.errors import DataError
+from fedkrso_core.evaluate import evaluate
+from fedkrso_core.global_model import GlobalModel, StateRef
+from fedkrso_core.memory import measured
+from fedkrso_core.method import Client, Method, Payload, Update
+from fedkrso_core.methods import METHODS
+from fedkrso_core.models import load_model, load_tokenizer
+from fedkrso_core.seeds import derive, generator
+from fedkrso_core.spec import ByColumn, JobSpec
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The job's rows: train, validation, and each client's share of train."""
+
+    train: Examples
+    validation: Examples
+    rows: list[np.ndarray]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of both sets; equal on every machine that works on the job."""
+        return f"{self.train.sha256[:32]}{self.validation.sha256[:32]}"
+
+
+def shares_of(spec: JobSpec) -> Shares:
+    """Loads the job's data and divides it among its clients."""
+    column = spec.partition.column if isinstance(spec.partition, ByColumn) else None
+    train, validation = load(spec.data, spec.seed, column)
+    return Shares(train, validation, divide(train, spec.partition, spec.clients.count, spec.seed))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A client's update and what training it took."""
+
+    update: Update
+    peak_memory_bytes: int
+
+
+class Workload:
+    """A job's data, model and method in one process; `folder` holds dense snapshots."""
+
+    def __init__(self, spec: JobSpec, folder: Path, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+        self.method: Method = METHODS[spec.method.name]
+        self.config: Any = self.method.Config(**spec.method.options)
+        self.shares = shares_of(spec)
+        names = self.shares.train.label_names
+        model = load_model(spec.model, names, spec.seed).to(device)
+        self.tokenizer = load_tokenizer(spec.model)
+        self.encoder = Encoder(self.tokenizer, spec.local.max_length, device)
+        self.global_model = GlobalModel(self.method, self.config, model, folder)
+
+    def require_data(self, sha256: str) -> None:
+        """DataError unless this machine's data is that of the job."""
+        if self.shares.sha256 != sha256:
+            raise DataError(
+                f"{self.spec.data.train!r} here has the digest {self.shares.sha256[:12]}, the job "
+                f"was submitted with {sha256[:12]}: give all machines the same data"
+            )
+
+    def initial_state(self) -> Payload:
+        """State 0."""
+        return self.method.init(self.config, self.global_model.model, self.spec.seed)
+
+    def train(
+        self,
+        chain: Sequence[StateRef],
+        client: int,
+        round_number: int,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> Trained:
+        """A client's round: from the global model of the chain to its update."""
+        received = chain[-1].fetch()
+        self.global_model.for_training(chain)
+        torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
+        who = self._client(client, round_number, on_step)
+        with measured(self.device) as peak:
+            update = self.method.train(self.config, self.global_model.model, received, who)
+        return Trained(update, peak.bytes)
+
+    def _client(self, client: int, round_number: int, on_step: Callable[[int], None]) -> Client:
+        local, rows = self.spec.local, self.shares.rows[client]
+        rng = generator(self.spec.seed, "batches", round_number, client)
+        return Client(
+            id=client,
+            round=round_number,
+            seed=self.spec.seed,
+            local=local,
+            num_examples=len(rows),
+            batches=lambda: training_batches(
+                self.encoder, self.shares.train, rows, local.steps, local.batch_size, rng
+            ),
+            on_step=on_step,
+        )
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on the validation rows of the model that was put together last."""
+        size = self.spec.evaluate.batch_size
+        batches = evaluation_batches(self.encoder, self.shares.validation, size)
+        return evaluate(self.global_model.model, batches)
