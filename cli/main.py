@@ -22,7 +22,6 @@ from cli.options import (
     Workers,
 )
 
-
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -103,9 +102,7 @@ def submit(
 
 
 @app.command()
-def watch(
-    job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False
-) -> None:
+def watch(job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False) -> None:
     """Show a job live until it ends."""
     from cli.commands import watch_to_the_end
     from cli.lookup import find_job
@@ -154,7 +151,7 @@ def cancel(
 def export(
     job: JobName,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
-    round_: Annotated[int | None, typer.Option("--round", min=0, help="As it was after it.")] = None,
+    round_: Annotated[int | None, typer.Option("--round", min=0, help="After this round.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder in use.")] = False,
     server: ServerUrl = None,
     key: Key = None,

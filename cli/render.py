@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 Json = dict[str, Any]
-NONE = "–"
+NONE = "-"
 COLUMNS = ("round", "accuracy", "loss", "up", "down", "peak memory", "seconds")
 _STYLES = {"done": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 

@@ -38,7 +38,7 @@ class ApiClient:
     """Speaks to one server with one key; may be shared by threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self.server = settings.server
+        self.settings = settings
         key = settings.api_key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=settings.server, headers=headers, timeout=TIMEOUT_S)
@@ -104,10 +104,12 @@ class ApiClient:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.TimeoutException:
-            raise ApiProblem(0, f"The server at {self.server} does not answer in time.") from None
+            raise ApiProblem(
+                0, f"The server at {self.settings.server} does not answer in time."
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiProblem(
-                0, f"The server at {self.server} cannot be reached: {error}."
+                0, f"The server at {self.settings.server} cannot be reached: {error}."
             ) from None
         if answer.is_success:
             return answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.components.connection import api
-from dashboard.words import plain
 
 
 def run() -> None:
@@ -16,9 +15,9 @@ def run() -> None:
         st.Page("pages/new_job.py", title="New job"),
         st.Page("pages/job.py", title="Job"),
     ]
-    page = st.navigation(pages)
-    st.sidebar.caption(f"Server: {plain(api().server)}")
-    page.run()
+    st.navigation(pages, position="top").run()
+    # as code: a bare address would become a link
+    st.caption(f"Server `{api().settings.server}`")
 
 
 run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -62,10 +63,10 @@ def _traffic(frame: pd.DataFrame, total: int) -> Figure:
         alt.Y("amount:Q", title=f"Bytes since the start ({unit})"),
         alt.Tooltip("amount:Q", title=unit, format=".3f"),
     ).encode(
-        color=alt.Color("direction:N", title=None, scale=_two_colours(), legend=_legend()),
-        strokeDash=alt.StrokeDash("direction:N", title=None, legend=None),
-        shape=alt.Shape("direction:N", title=None, legend=None),
+        color=alt.Color("direction:N", title=None, scale=_up_down([BLUE, VERMILION])),
+        shape=alt.Shape("direction:N", title=None, scale=_up_down(["circle", "square"])),
     )
+    chart = chart.configure_legend(orient="top")
     return Figure("bytes", "Bytes sent, all rounds so far", chart, _traffic_caption(frame))
 
 
@@ -122,9 +123,6 @@ def _round_axis(first: int, total: int) -> alt.X:
     return alt.X("round:Q", title="Round", scale=scale, axis=axis)
 
 
-def _two_colours() -> alt.Scale:
-    return alt.Scale(domain=["up", "down"], range=[BLUE, VERMILION])
-
-
-def _legend() -> alt.Legend:
-    return alt.Legend(orient="top")
+def _up_down(values: Sequence[str]) -> alt.Scale:
+    # colour and shape of one domain share a legend
+    return alt.Scale(domain=["up", "down"], range=list(values))

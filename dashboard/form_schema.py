@@ -49,7 +49,9 @@ class Field:
     default: Any = None
     description: str = ""
     minimum: float | None = None
+    above: float | None = None
     maximum: float | None = None
+    below: float | None = None
     options: tuple[Any, ...] = ()
     optional: bool = False
 
@@ -59,6 +61,17 @@ class Field:
         name = self.path.rpartition(".")[2].replace("_", " ")
         return _LABELS.get(self.path, name[:1].upper() + name[1:])
 
+    @property
+    def allowed(self) -> str:
+        """The bounds in words: 'at least 1, at most 100'; empty without bounds."""
+        bounds = {
+            "at least": self.minimum,
+            "more than": self.above,
+            "at most": self.maximum,
+            "less than": self.below,
+        }
+        return ", ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+
 
 def fields(schema: Json, chosen: Mapping[str, Any] | None = None, prefix: str = "") -> list[Field]:
     """The inputs of a schema, in its order, paths beginning with `prefix`.
@@ -67,6 +80,19 @@ def fields(schema: Json, chosen: Mapping[str, Any] | None = None, prefix: str = 
     """
     reader = _Reader(schema.get("$defs", {}), chosen or {})
     return list(reader.properties(schema, _Place(prefix, prefix, {})))
+
+
+def complaints(field: Field, value: object) -> list[str]:
+    """What is wrong with a number before the server is asked: outside of the bounds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return []
+    inside = (
+        (field.minimum is None or value >= field.minimum)
+        and (field.above is None or value > field.above)
+        and (field.maximum is None or value <= field.maximum)
+        and (field.below is None or value < field.below)
+    )
+    return [] if inside else [f"{value:g}: allowed is {field.allowed}"]
 
 
 def apart(found: Iterable[Field], variant: str) -> list[Field]:
@@ -146,7 +172,6 @@ def _first(node: Json) -> str:
 
 def _field(node: Json, place: _Place, optional: bool, description: str) -> Field:
     kind = _kind(node, place.default, optional)
-    step = 1 if kind == "integer" else 0
     options = (True, False) if node.get("type") == "boolean" else node.get("enum", ())
     return Field(
         place.path,
@@ -154,8 +179,10 @@ def _field(node: Json, place: _Place, optional: bool, description: str) -> Field
         kind,
         place.default,
         description or node.get("description", ""),
-        _bound(node, "minimum", "exclusiveMinimum", step),
-        _bound(node, "maximum", "exclusiveMaximum", -step),
+        _bound(node, "minimum"),
+        _bound(node, "exclusiveMinimum"),
+        _bound(node, "maximum"),
+        _bound(node, "exclusiveMaximum"),
         tuple(options),
         optional,
     )
@@ -171,8 +198,6 @@ def _kind(node: Json, default: Any, optional: bool) -> Kind:
     return kind
 
 
-def _bound(node: Json, name: str, exclusive: str, step: int) -> float | None:
-    bound = node.get(name)
-    if bound is None and node.get(exclusive) is not None:
-        bound = node[exclusive] + step
+def _bound(node: Json, name: str) -> float | None:
+    bound: float | None = node.get(name)
     return None if bound is None or abs(bound) > MAX_INTEGER else bound

@@ -27,7 +27,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def job_fields(schema: Json, methods: list[Json], chosen: Mapping[str, Any]) -> list[Field]:
+def job_fields(schema: Json, methods: Sequence[Json], chosen: Mapping[str, Any]) -> list[Field]:
     """The inputs of a job: its schema's, and those of the chosen method's own config."""
     names = tuple(method["name"] for method in methods)
     found: list[Field] = []
@@ -41,7 +41,7 @@ def job_fields(schema: Json, methods: list[Json], chosen: Mapping[str, Any]) -> 
     return found
 
 
-def suggest(found: list[Field], options: Mapping[str, list[str]]) -> list[Field]:
+def suggest(found: Sequence[Field], options: Mapping[str, list[str]]) -> list[Field]:
     """The same inputs; those at the paths of `options` propose values, others may be typed."""
     return [
         replace(field, kind="suggest", options=tuple(options[field.path]))
@@ -51,7 +51,7 @@ def suggest(found: list[Field], options: Mapping[str, list[str]]) -> list[Field]
     ]
 
 
-def nest(found: list[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+def nest(found: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
     """The job of the values of its inputs; an empty optional input is left out."""
     job: dict[str, Any] = {}
     for field in found:
@@ -82,7 +82,7 @@ def by_section(found: Sequence[Field]) -> dict[str, list[Field]]:
     return {name: inputs for name, inputs in sections.items() if inputs}
 
 
-def _options(methods: list[Json], name: Any, chosen: Mapping[str, Any]) -> list[Field]:
+def _options(methods: Sequence[Json], name: object, chosen: Mapping[str, Any]) -> list[Field]:
     config = next((method["config"] for method in methods if method["name"] == name), None)
     return [] if config is None else fields(config, chosen, "method")
 

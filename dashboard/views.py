@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -72,29 +73,37 @@ def _round_row(item: Json, metric_names: Sequence[str]) -> dict[str, Any]:
         "Round": item["round"],
         "State": item["state"],
         "Clients": f"{item['done']} of {len(item['clients'])}",
-        **{name.capitalize(): item["metrics"].get(name) for name in metric_names},
-        "Up (MB)": item["bytes_up"] / MB,
-        "Down (MB)": item["bytes_down"] / MB,
-        "Peak memory (MB)": item["peak_memory_bytes"] / MB or None,
-        "Training (s)": seconds.get("train"),
-        "Aggregation (s)": seconds.get("aggregate"),
-        "Evaluation (s)": seconds.get("evaluate"),
+        **{name.capitalize(): item["metrics"].get(name, nan) for name in metric_names},
+        "Up (MB)": _mb(item["bytes_up"]),
+        "Down (MB)": _mb(item["bytes_down"]),
+        "Peak memory (MB)": _mb(item["peak_memory_bytes"] or None),
+        "Training (s)": seconds.get("train", nan),
+        "Aggregation (s)": seconds.get("aggregate", nan),
+        "Evaluation (s)": seconds.get("evaluate", nan),
     }
 
 
 def _client_row(item: Json, now: datetime) -> dict[str, Any]:
-    memory = item.get("peak_memory_bytes")
     return {
         "Client": item["client"],
         "Doing": words.doing(item, now),
         "Worker": item.get("worker") or words.NOTHING,
         "Attempt": item["attempt"],
-        "Up (MB)": item["bytes_up"] / MB,
-        "Down (MB)": item["bytes_down"] / MB,
-        "Lost (MB)": item["bytes_lost"] / MB,
-        "Peak memory (MB)": None if memory is None else memory / MB,
-        "Examples": item.get("num_examples"),
+        "Up (MB)": _mb(item["bytes_up"]),
+        "Down (MB)": _mb(item["bytes_down"]),
+        "Lost (MB)": _mb(item["bytes_lost"]),
+        "Peak memory (MB)": _mb(item.get("peak_memory_bytes")),
+        "Examples": _number(item.get("num_examples")),
     }
+
+
+def _mb(size: float | None) -> float:
+    return _number(size) / MB
+
+
+def _number(value: float | None) -> float:
+    # not None: a column of nothing but None would not be one of numbers
+    return nan if value is None else float(value)
 
 
 def _clock(text: str) -> str:

@@ -10,14 +10,7 @@ from typing import Any
 Json = Mapping[str, Any]
 
 RUNNING = ("queued", "running")
-COLOURS = {
-    "queued": "gray",
-    "running": "blue",
-    "done": "green",
-    "failed": "red",
-    "cancelled": "orange",
-}
-NOTHING = "–"
+NOTHING = "—"
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -58,13 +51,13 @@ def when(text: str | None) -> datetime | None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 42 s, 3 min 5 s, 2 h 4 min."""
+    """Seconds in words, short: 42s, 3m 05s, 2h 04m."""
     whole = max(0, int(seconds))
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"
 
 
 def ago(text: str | None, now: datetime) -> str:

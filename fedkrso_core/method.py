@@ -24,7 +24,7 @@ from fedkrso_core.spec import LocalSpec
 class MethodConfig(BaseModel):
     """Base of every method's Config: frozen, unknown options are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -110,11 +110,10 @@ class _Job:
             record["bytes_down"] += self.states[lacking].stat().st_size
         self.have[client] = number - 1
         chain = [_state(self.states[n]) for n in engine.needed(method, number)]
-        start = time.perf_counter()
         trained = self.workload.train(
             chain, client, number, lambda step: self.on_step(number, client, step)
         )
-        record["seconds"]["train"] = round(record["seconds"]["train"] + _since(start), 3)
+        record["seconds"]["train"] = round(record["seconds"]["train"] + trained.seconds, 3)
         body = pack(trained.update)
         record["bytes_up"] += len(body)
         record["peak_memory_bytes"] = max(record["peak_memory_bytes"], trained.peak_memory_bytes)

@@ -26,7 +26,7 @@ from fedkrso_core.errors import Problem, SpecError
 class _Strict(BaseModel):
     """Frozen, and unknown fields are errors: a typing mistake must not become a default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSpec(_Strict):

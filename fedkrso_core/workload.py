@@ -5,6 +5,7 @@ Coordinator, workers and `simulate` all build the same Workload from the same jo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,6 +56,7 @@ class Trained:
 
     update: Update
     peak_memory_bytes: int
+    seconds: float
 
 
 class Workload:
@@ -95,9 +97,10 @@ class Workload:
         self.global_model.for_training(chain)
         torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
         who = self._client(client, round_number, on_step)
+        began = time.perf_counter()
         with measured(self.device) as peak:
             update = self.method.train(self.config, self.global_model.model, received, who)
-        return Trained(update, peak.bytes)
+        return Trained(update, peak.bytes, round(time.perf_counter() - began, 3))
 
     def _client(self, client: int, round_number: int, on_step: Callable[[int], None]) -> Client:
         local, rows = self.spec.local, self.shares.rows[client]

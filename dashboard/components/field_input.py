@@ -19,7 +19,11 @@ def key_of(field: Field) -> str:
 
 
 def draw(field: Field) -> Any:
-    """Draws the input and returns what it holds."""
+    """Draws the input and returns what it holds.
+
+    Bounds are not given to the browser: it would mark a value outside in red, and go on with the
+    last one inside. `form_schema.complaints` and the server say what is wrong with the value.
+    """
     match field.kind:
         case "boolean":
             return st.checkbox(field.label, bool(field.default), **_common(field))
@@ -47,15 +51,9 @@ def _common(field: Field) -> dict[str, Any]:
 
 
 def _help(field: Field) -> str:
-    low, high = field.minimum, field.maximum
-    bounds = {
-        (True, True): f"From {low} to {high}.",
-        (True, False): f"At least {low}.",
-        (False, True): f"At most {high}.",
-    }
     parts = [
         f"{field.description}." if field.description else "",
-        bounds.get((low is not None, high is not None), "") if field.kind == "integer" else "",
+        f"Allowed: {field.allowed}." if field.allowed else "",
         "May be empty." if field.optional else "",
         "Values separated by commas." if field.kind == "list" else "",
     ]
@@ -70,18 +68,19 @@ def _suggestions(field: Field) -> Any:
 
 
 def _integer(field: Field) -> int | None:
-    low = -MAX_INTEGER if field.minimum is None else int(field.minimum)
-    high = MAX_INTEGER if field.maximum is None else int(field.maximum)
-    value = None if field.default is None else int(field.default)
-    return st.number_input(field.label, low, high, value, 1, **_common(field))
+    default = None if field.default is None else int(field.default)
+    value: int | None = st.number_input(
+        field.label, -MAX_INTEGER, MAX_INTEGER, default, 1, **_common(field)
+    )
+    return value
 
 
 def _number(field: Field) -> float | None:
-    low = None if field.minimum is None else float(field.minimum)
-    high = None if field.maximum is None else float(field.maximum)
-    value = None if field.default is None else float(field.default)
-    step = _step(value)
-    return st.number_input(field.label, low, high, value, step, format="%g", **_common(field))
+    default = None if field.default is None else float(field.default)
+    value: float | None = st.number_input(
+        field.label, value=default, step=_step(default), format="%g", **_common(field)
+    )
+    return value
 
 
 def _step(value: float | None) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.components import field_input
-from dashboard.form_schema import Field
+from dashboard.form_schema import Field, complaints
 from dashboard.forms import MORE, by_section, job_fields, suggest
 from dashboard.refusal import Refusal
 
@@ -65,8 +65,8 @@ def _draw_inputs(inputs: Sequence[Field], refusal: Refusal | None) -> dict[str, 
 
 def _draw_input(field: Field, refusal: Refusal | None) -> Any:
     value = field_input.draw(field)
-    if refusal is not None:
-        field_input.draw_message(field, refusal.messages(field.path, value))
+    said = refusal.messages(field.path, value) if refusal else []
+    field_input.draw_message(field, said or complaints(field, value))
     return value
 
 

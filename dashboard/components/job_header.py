@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.components.connection import api, problems_shown
+from dashboard.components.state_badge import draw_state
 
 Json = Mapping[str, Any]
 
@@ -18,7 +19,7 @@ def draw_header(job: Json, now: datetime) -> None:
     """Name and state, how far the job is and why it waits or failed."""
     st.title(words.plain(job["name"]), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", key="job-state"):
-        st.badge(job["state"], color=words.COLOURS.get(job["state"], "gray"))
+        draw_state(job["state"])
         what = words.sentence([job["method"], job["model"], f"started {_start(job, now)}"])
         st.caption(words.plain(what), width="content")
         if words.is_live(job):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.components.connection import api, problems_shown
@@ -14,6 +15,8 @@ from dashboard.views import clients_table, events_text, newest_round, rounds_tab
 Json = Mapping[str, Any]
 NEWEST = "the newest"
 EVENTS_HEIGHT = 300
+METRIC_FORMAT = "%.4f"
+_FORMATS = {"(MB)": "%.2f", "(s)": "%.1f", "Examples": "%.0f"}
 
 
 def draw_rounds(rounds: Sequence[Json]) -> None:
@@ -22,13 +25,7 @@ def draw_rounds(rounds: Sequence[Json]) -> None:
     if not rounds:
         st.caption("No round has been opened yet.")
         return
-    st.dataframe(
-        rounds_table(rounds),
-        hide_index=True,
-        key="rounds",
-        alt="Rounds, newest first",
-        column_config=_numbers(rounds_table(rounds).columns),
-    )
+    _show(rounds_table(rounds), "rounds", "Rounds, newest first")
 
 
 def draw_clients(job: str, rounds: Sequence[Json], now: datetime) -> None:
@@ -45,13 +42,7 @@ def draw_clients(job: str, rounds: Sequence[Json], now: datetime) -> None:
         if table.empty:
             st.caption(f"Round {number} has no clients yet.")
             return
-        st.dataframe(
-            table,
-            hide_index=True,
-            key="clients",
-            alt=f"Clients of round {number}",
-            column_config=_numbers(table.columns),
-        )
+        _show(table, "clients", f"Clients of round {number}")
 
 
 def draw_events(events: Sequence[Json]) -> None:
@@ -64,12 +55,15 @@ def draw_events(events: Sequence[Json]) -> None:
         st.markdown(events_text(events))
 
 
-def _numbers(columns: Sequence[str]) -> dict[str, Any]:
-    """Formats by unit; metrics, which have none, get four decimals."""
-    formats = {"(MB)": "%.2f", "(s)": "%.1f"}
-    return {
-        name: st.column_config.NumberColumn(format=formats.get(name[name.find("(") :], "%.4f"))
-        for name in columns
-        if name not in ("Round", "State", "Clients", "Client", "Doing", "Worker", "Attempt")
-        and name != "Examples"
-    }
+def _show(table: pd.DataFrame, key: str, alt: str) -> None:
+    formats = {name: _FORMATS.get(_unit(name), METRIC_FORMAT) for name in _decimals(table)}
+    columns = {name: st.column_config.NumberColumn(format=text) for name, text in formats.items()}
+    st.dataframe(table, hide_index=True, key=key, alt=alt, column_config=columns, placeholder="—")
+
+
+def _decimals(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in table.select_dtypes("float").columns]
+
+
+def _unit(column: str) -> str:
+    return column.rpartition(" ")[2]

@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard.components.connection import api, problems_shown
 
 READY = "model-zip"
+NEWEST = "the newest"
 PATIENCE_S = 600.0
 LONGEST_PAUSE_S = 5.0
 
@@ -34,20 +35,20 @@ def draw_export(job: Mapping[str, Any], closed: Sequence[int]) -> None:
         st.caption("There is a model to download as soon as a round is closed.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        number = st.selectbox("Model after round", closed, key="export-round", width=200)
+        choice = st.selectbox("Model after round", [NEWEST, *closed], key="export-round", width=200)
         asked = st.button("Prepare model download", key="prepare-model")
     if asked:
         with problems_shown():
-            _prepare(job["id"], number)
+            _prepare(job["id"], closed[0] if choice == NEWEST else int(choice))
     ready: ReadyModel | None = st.session_state.get(READY)
-    if ready and (ready.job, ready.round) == (job["id"], number):
+    if ready and ready.job == job["id"]:
         _draw_download(job["name"], ready)
 
 
 def _draw_download(name: str, ready: ReadyModel) -> None:
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
     st.download_button(
-        "Download model (zip)",
+        f"Download model of round {ready.round} (zip)",
         # a callable: the bytes are not hashed and copied at each refresh of the page
         data=lambda: ready.content,
         file_name=f"{stem}-round-{ready.round}.zip",

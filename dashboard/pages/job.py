@@ -56,7 +56,7 @@ def _draw(snapshot: Snapshot, now: datetime) -> None:
     draw_clients(job["id"], rounds, now)
     draw_events(snapshot.events)
     draw_export(job, views.closed_rounds(rounds))
-    with st.expander("Job file"):
+    with st.expander("Job file", key="job-file"):
         st.code(yaml.safe_dump(job["spec"], sort_keys=False), language="yaml")
 
 

@@ -8,8 +8,8 @@ import streamlit as st
 
 from dashboard.components.connection import REFRESH_S, api, problems_shown
 from dashboard.components.job_row import draw_row
+from dashboard.components.state_badge import COLOURS
 from dashboard.settings import read_settings
-from dashboard.words import COLOURS
 
 ALL = "all"
 CURSORS = "jobs-cursors"
@@ -20,7 +20,7 @@ def page() -> None:
     """Heading and filter; the list under them refreshes itself."""
     st.title("Jobs", anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    left.page_link("pages/new_job.py", label="Start a new job")
+    left.page_link("pages/new_job.py", label="**Start a new job**")
     right.selectbox("State", [ALL, *COLOURS], key=STATE, on_change=_newest)
     _jobs()
 

@@ -69,19 +69,20 @@ def _label_keys(table: Table, column: str) -> list[Any]:
     """The labels as they are written, with codes of a class column replaced by their names."""
     values = table.column(column)
     for row, value in enumerate(values, start=1):
-        if value is None or value == "" or value == -1:
+        if value is None or value == "" or value == -1:  # -1: the hub's mark of unlabelled rows
             message = f"row {row} of {table.source} has no label ({column!r} is {value!r})"
             raise _refused("data.label", message, column)
-        if not isinstance(value, str | int):
-            allowed = f"{type(value).__name__}; allowed: integers or strings"
-            message = f"{column!r} of {table.source} holds {allowed}"
-            raise _refused("data.label", message, column)
+    kinds = sorted({type(value).__name__ for value in values})
+    if kinds not in (["int"], ["str"], ["bool"]):
+        allowed = "allowed: integers or strings, not both"
+        message = f"{column!r} of {table.source} holds {' and '.join(kinds)}; {allowed}"
+        raise _refused("data.label", message, column)
     classes = table.classes.get(column)
     return values if classes is None else [classes[code] for code in values]
 
 
 def _label_names(table: Table, column: str, keys: list[Any]) -> tuple[str, ...]:
-    found = sorted(set(keys))  # one column holds one type, so integers sort as numbers
+    found = sorted(set(keys))  # before they become text: 9 comes before 10
     if len(found) < 2:
         message = f"{column!r} of {table.source} holds only {found[0]!r}; at least 2 labels needed"
         raise _refused("data.label", message, column)

@@ -7,12 +7,12 @@
     hf:/FOLDER[:SPLIT]            a local folder of data files, or one of Dataset.save_to_disk
 
 So the part before the first slash is an organisation unless SHORT_NAMES lists it, and the split
-begins at the first colon. Hub files and Arrow tables are cached under $FEDKRSO_HOME/cache/datasets.
+begins at the first colon. Tables are cached under $FEDKRSO_HOME/cache/datasets, downloads where
+the hub's library keeps them.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from fedkrso_core.data import pydocs
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.home import home
 
 BUILTIN = {"pydocs": "Docstrings of Python's standard library in 8 areas (the built-in data set)"}
 ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
@@ -54,7 +55,7 @@ def read(source: str, where: str, split: str) -> Table:
     form = _read_hub if source.startswith("hf:") else _read_file
     table = form(source, where, split)
     if table.rows == 0:
-        raise _refused(where, source, f"{source} is empty; it needs at least one row")
+        raise _refused(where, source, f"{source} has no rows")
     return table
 
 
@@ -77,12 +78,10 @@ def _read_file(source: str, where: str, _split: str) -> Table:
         raise _refused(where, source, f"{source!r} is not a source; allowed: {allowed}")
     if not path.is_file():
         raise _refused(where, source, f"there is no file {source}")
-    if path.stat().st_size == 0:
-        raise _refused(where, source, f"{source} is empty; it needs at least one row")
     try:
         return _table(source, _open_file(path, ending))
     except Exception as error:  # whatever the parsers raise, the file is what is wrong
-        reason = _reason(error)
+        reason = "it has no rows" if _says_empty(error) else _reason(error)
         raise _refused(where, source, f"{source} cannot be read as {ending}: {reason}") from error
 
 
@@ -116,7 +115,10 @@ def _open_folder(name: str, split: str) -> Any:
         raise FileNotFoundError(f"there is no folder {name}")
     datasets = _library()
     if (folder / "dataset_dict.json").exists():
-        return datasets.load_from_disk(name)[split]
+        splits = datasets.load_from_disk(name)
+        if split not in splits:
+            raise ValueError(f"no split {split!r}; allowed: {', '.join(splits)}")
+        return splits[split]
     if (folder / "state.json").exists():  # one table saved without splits
         return datasets.load_from_disk(name)
     return datasets.load_dataset(name, split=split, cache_dir=_cache())
@@ -156,13 +158,17 @@ def _library() -> Any:
 
 
 def _cache() -> str:
-    home = Path(os.environ.get("FEDKRSO_HOME") or "~/.fedkrso").expanduser()
-    return str(home / "cache" / "datasets")
+    return str(home() / "cache" / "datasets")
+
+
+def _says_empty(error: Exception) -> bool:
+    return isinstance(error, StopIteration) or "corresponds to no data" in str(error)
 
 
 def _hub_failure(source: str, error: Exception) -> str:
     if isinstance(error, ConnectionError):
-        return f"{source}: the hub cannot be reached ({_reason(error)}); a local file needs no hub"
+        remedy = "name a local file, or set HF_HUB_OFFLINE=1 to use what is cached without waiting"
+        return f"{source}: the hub cannot be reached ({_reason(error)}); {remedy}"
     return f"{source} cannot be read: {_reason(error)}"
 
 

@@ -1,0 +1,60 @@
+"""Builds the model folder of a round as a zip; the same folder that `fedkrso run` writes."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import zipfile
+from pathlib import Path
+
+from api.coordinator.advance import store
+from api.coordinator.store import Store, rounds_ledger
+from api.db.session import reading, writing
+from api.db.tables import Export, Job
+from api.services.jobs import rounds_of
+from fedkrso_core.errors import CoreError
+from fedkrso_core.export import summarize, write_folder
+
+_log = logging.getLogger("api.coordinator")
+
+
+def build(job_id: str, number: int) -> None:
+    """building -> ready | failed; harmless if it is not building any more."""
+    s = store()
+    with reading(s.engine) as session:
+        row, job = session.get(Export, (job_id, number)), session.get(Job, job_id)
+    if row is None or job is None or row.state != "building":
+        return
+    try:
+        _finish(s, job_id, number, state="ready", digest=_zip(s, job, number))
+    except (CoreError, OSError) as error:
+        _finish(s, job_id, number, state="failed", error=str(error))
+    except Exception as error:
+        _log.exception("export of job %s", job_id)
+        _finish(s, job_id, number, state="failed", error=f"{type(error).__name__}: {error}")
+
+
+def _finish(s: Store, job_id: str, number: int, **values: str) -> None:
+    with writing(s.engine) as session:
+        row = session.get_one(Export, (job_id, number))
+        for name, value in values.items():
+            setattr(row, name, value)
+
+
+def _zip(s: Store, job: Job, number: int) -> str:
+    """Puts the round's model together and keeps the zipped folder; returns its digest."""
+    work = s.workload(job)
+    work.global_model.materialize(s.chain(job.id, number))
+    sha = work.global_model.sha256()
+    outs = [r.model_dump(mode="json") for r in rounds_of(s.engine, job.id) if r.round <= number]
+    ledger = rounds_ledger(outs)
+    with tempfile.TemporaryDirectory(dir=s.blobs.folder, prefix="export-") as temporary:
+        folder = Path(temporary) / "out"
+        write_folder(folder, work, ledger, summarize(work, work.spec, ledger, sha))
+        archive = Path(temporary) / "model.zip"
+        # weights do not compress: stored, a download is as fast as the disk
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    file.write(path, path.relative_to(folder))
+        return s.blobs.put_file(archive)

@@ -1,0 +1,82 @@
+"""The coordinator's hands: the database, the blobs, and the workloads of the jobs it works on."""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from api.blobs import Blobs
+from api.db import rounds
+from api.db.session import engine_of, reading
+from api.db.tables import Job
+from api.settings import Settings, settings
+from fedkrso_core.device import prepare_process
+from fedkrso_core.global_model import StateRef
+from fedkrso_core.payload import Payload, decode
+from fedkrso_core.spec import JobSpec
+from fedkrso_core.workload import Workload
+
+_KEPT_WORKLOADS = 2
+
+
+class Store:
+    """Made once per process: models are expensive to load."""
+
+    def __init__(self) -> None:
+        self.settings: Settings = settings()
+        self.engine: Engine = engine_of(self.settings.database)
+        self.blobs = Blobs(self.settings.blob_folder)
+        self._device = prepare_process()
+        self._workloads: OrderedDict[str, Workload] = OrderedDict()
+
+    def workload(self, job: Job) -> Workload:
+        """The job's data and model; the least recently used one makes room."""
+        if job.id not in self._workloads:
+            spec = JobSpec.model_validate(job.spec)
+            made = Workload(spec, self._folder(job.id), self._device)
+            made.require_data(job.data_sha256)
+            self._workloads[job.id] = made
+            if len(self._workloads) > _KEPT_WORKLOADS:
+                self.forget(next(iter(self._workloads)))
+        self._workloads.move_to_end(job.id)
+        return self._workloads[job.id]
+
+    def forget(self, job_id: str) -> None:
+        """Frees a job's model and its dense snapshots."""
+        self._workloads.pop(job_id, None)
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+
+    def _folder(self, job_id: str) -> Path:
+        return self.settings.home / "coordinator" / job_id
+
+    def payload(self, digest: str) -> Payload:
+        """A blob, decoded."""
+        return decode(self.blobs.path(digest).read_bytes())
+
+    def chain(self, job_id: str, number: int) -> list[StateRef]:
+        """The journal of states 0 to `number`."""
+        with reading(self.engine) as session:
+            found = rounds.all_of(session, job_id)
+        return [self.state_ref(r.digest) for r in found if r.number <= number and r.digest]
+
+    def state_ref(self, digest: str) -> StateRef:
+        """A state that lies in the blobs."""
+        return StateRef(digest, lambda: self.payload(digest))
+
+
+def rounds_ledger(outs: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Rounds as lines of rounds.jsonl: just what `fedkrso run` writes."""
+    names = (
+        "round",
+        "metrics",
+        "bytes_up",
+        "bytes_down",
+        "peak_memory_bytes",
+        "seconds",
+        "clients",
+    )
+    return [{name: out[name] for name in names} for out in outs]

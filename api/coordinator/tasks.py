@@ -1,0 +1,25 @@
+"""Celery tasks of the coordinator; each only decodes its message and calls the code."""
+
+from __future__ import annotations
+
+from api.coordinator import advance as advancing
+from api.coordinator import export as exporting
+from api.coordinator.ticker import Ticker
+from api.queue import celery_app
+from fedkrso_core.queueing import ADVANCE_TASK, EXPORT_TASK
+
+app = celery_app()
+
+
+@app.task(name=ADVANCE_TASK)  # type: ignore[untyped-decorator]
+def advance(job_id: str) -> None:
+    """Looks at a job and does what it needs."""
+    Ticker.carried_out(job_id)
+    advancing.advance(job_id)
+
+
+@app.task(name=EXPORT_TASK)  # type: ignore[untyped-decorator]
+def export(job_id: str, number: int) -> None:
+    """Builds the model folder of a round."""
+    Ticker.carried_out(f"{job_id}/{number}")
+    exporting.build(job_id, number)

@@ -1,0 +1,83 @@
+"""Queries about jobs, their clients, events and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from api.db.tables import Assignment, Client, Event, Export, Job
+
+OPEN_STATES = ("queued", "running")
+
+
+def page(session: Session, state: str | None, after: Job | None, limit: int) -> Sequence[Job]:
+    """Jobs, newest first, those before `after`."""
+    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if after is not None:
+        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(after.created_at, after.id))
+    return session.scalars(query).all()
+
+
+def open_ids(session: Session) -> Sequence[str]:
+    """Jobs that are not in a final state, oldest first."""
+    query = select(Job.id).where(Job.state.in_(OPEN_STATES)).order_by(Job.created_at)
+    return session.scalars(query).all()
+
+
+def move(session: Session, job_id: str, old: tuple[str, ...], new: str, **values: Any) -> bool:
+    """Compare-and-swap of a job's state; False if it was not in one of the old states."""
+    query = update(Job).where(Job.id == job_id, Job.state.in_(old)).values(state=new, **values)
+    return _changed(session, query)
+
+
+def _changed(session: Session, query: Any) -> bool:
+    return bool(session.execute(query).rowcount)  # type: ignore[attr-defined]
+
+
+def traffic(session: Session, job_ids: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """(bytes up, bytes down, highest peak memory) of each job."""
+    query = (
+        select(
+            Assignment.job_id,
+            func.sum(Assignment.bytes_up),
+            func.sum(Assignment.bytes_down),
+            func.max(Assignment.peak_memory_bytes),
+        )
+        .where(Assignment.job_id.in_(job_ids))
+        .group_by(Assignment.job_id)
+    )
+    return {job: (int(up), int(down), int(peak or 0)) for job, up, down, peak in session.execute(query)}
+
+
+def add_clients(session: Session, job_id: str, num_examples: Sequence[int]) -> None:
+    """A row for each client of a new job."""
+    session.add_all(
+        Client(job_id=job_id, client=i, num_examples=n) for i, n in enumerate(num_examples)
+    )
+
+
+def clients_of(session: Session, job_id: str, clients: Sequence[int]) -> list[Client]:
+    """Some clients of a job, ascending."""
+    query = select(Client).where(Client.job_id == job_id, Client.client.in_(clients))
+    return list(session.scalars(query.order_by(Client.client)))
+
+
+def add_event(session: Session, job_id: str, at: float, kind: str, text: str, **data: Any) -> None:
+    """Notes what happened, in the transaction in which it happened."""
+    session.add(Event(job_id=job_id, at=at, kind=kind, text=text, data=data))
+
+
+def events(session: Session, job_id: str, after: int, limit: int) -> Sequence[Event]:
+    """A job's events after an id, oldest first."""
+    query = select(Event).where(Event.job_id == job_id, Event.id > after)
+    return session.scalars(query.order_by(Event.id).limit(limit)).all()
+
+
+def pending_exports(session: Session) -> Sequence[Export]:
+    """Model folders that were asked for and are not there yet."""
+    return session.scalars(select(Export).where(Export.state == "building")).all()

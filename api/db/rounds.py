@@ -1,0 +1,114 @@
+"""Queries about rounds and assignments: the state machine's compare-and-swaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from api.db.tables import Assignment, Job, Round
+
+
+def all_of(session: Session, job_id: str) -> Sequence[Round]:
+    """A job's rounds in order, with number 0 for the initial state."""
+    return session.scalars(select(Round).where(Round.job_id == job_id).order_by(Round.number)).all()
+
+
+def open_round(session: Session, job_id: str) -> Round | None:
+    """The round that is collecting or aggregating."""
+    states = ("collecting", "aggregating")
+    return session.scalar(select(Round).where(Round.job_id == job_id, Round.state.in_(states)))
+
+
+def start_aggregating(session: Session, row: Round, fence: str, now: float, until: float) -> bool:
+    """Takes a round for aggregation unless another coordinator holds it; True if taken."""
+    free = or_(
+        Round.state == "collecting", Round.aggregator_until < now, Round.aggregator == fence
+    )
+    query = update(Round).where(
+        Round.job_id == row.job_id,
+        Round.number == row.number,
+        Round.state.in_(("collecting", "aggregating")),
+        free,
+    )
+    return _changed(session, query.values(state="aggregating", aggregator=fence, aggregator_until=until))
+
+
+def keep_aggregating(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
+    """Extends the hold of an aggregation."""
+    query = update(Round).where(*_held(job_id, number, fence))
+    return _changed(session, query.values(aggregator_until=until))
+
+
+def close(session: Session, job_id: str, number: int, fence: str, **values: Any) -> bool:
+    """Compare-and-swap aggregating -> closed by who holds the round; False if somebody else did."""
+    query = update(Round).where(*_held(job_id, number, fence))
+    return _changed(session, query.values(state="closed", aggregator=None, **values))
+
+
+def _held(job_id: str, number: int, fence: str) -> tuple[Any, ...]:
+    mine = (Round.job_id == job_id, Round.number == number, Round.aggregator == fence)
+    return (*mine, Round.state == "aggregating")
+
+
+def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[Assignment]:
+    """Assignments of a job (of one round), in order of round and client."""
+    query = select(Assignment).where(Assignment.job_id == job_id)
+    if number is not None:
+        query = query.where(Assignment.number == number)
+    return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
+
+
+def next_pending(session: Session) -> Assignment | None:
+    """The oldest assignment that waits for a client, locked against other claims."""
+    query = (
+        select(Assignment)
+        .join(Job, Job.id == Assignment.job_id)
+        .where(Assignment.state == "pending", Job.state == "running")
+        .order_by(Assignment.created_at, Assignment.client)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=Assignment)
+    )
+    return session.scalar(query)
+
+
+def locked(session: Session, assignment_id: str) -> Assignment | None:
+    """An assignment, locked until the transaction ends."""
+    query = select(Assignment).where(Assignment.id == assignment_id).with_for_update()
+    return session.scalar(query)
+
+
+def expired(session: Session, job_id: str, now: float) -> Sequence[Assignment]:
+    """Leases of a job that ran out."""
+    query = select(Assignment).where(
+        Assignment.job_id == job_id, Assignment.state == "leased", Assignment.lease_until < now
+    )
+    return session.scalars(query.order_by(Assignment.client).with_for_update(skip_locked=True)).all()
+
+
+def unheard(session: Session, job_id: str, before: float) -> Sequence[Assignment]:
+    """Assignments that were announced before a time and that nobody took."""
+    query = select(Assignment).where(
+        Assignment.job_id == job_id, Assignment.state == "pending", Assignment.hinted_at < before
+    )
+    return session.scalars(query.with_for_update(skip_locked=True)).all()
+
+
+def cancel_seats(session: Session, job_id: str) -> None:
+    """Takes the work of a job back from everybody."""
+    session.execute(
+        update(Assignment)
+        .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))
+        .values(state="cancelled")
+    )
+    session.execute(
+        update(Round)
+        .where(Round.job_id == job_id, Round.state.in_(("collecting", "aggregating")))
+        .values(state="failed")
+    )
+
+
+def _changed(session: Session, query: Any) -> bool:
+    return bool(session.execute(query).rowcount)  # type: ignore[attr-defined]

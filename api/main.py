@@ -1,0 +1,46 @@
+"""The control plane's HTTP application: `uvicorn api.main:app`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import errors
+from api.deps import database
+from api.routes import catalogue, clients, health, jobs
+from api.services import keys
+from api.settings import settings
+from fedkrso_core import __version__
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    for secret, role in (
+        (settings().bootstrap_api_key, "user"),
+        (settings().bootstrap_worker_key, "worker"),
+    ):
+        if secret:
+            keys.store(database(), secret, role)
+    threading.Thread(target=_warm_up, daemon=True).start()
+    yield
+
+
+def _warm_up() -> None:
+    """Loads what checks a job, so that the first submit does not wait for torch."""
+    import fedkrso_core.check  # noqa: F401
+
+
+app = FastAPI(
+    title="fedkrso",
+    version=__version__,
+    summary="Federated fine-tuning of language models",
+    description="Submit jobs, follow their rounds, take the model home. Errors are problem "
+    "documents (RFC 9457). Every route but the health checks needs an API key.",
+    lifespan=_lifespan,
+)
+errors.install(app)
+for module in (jobs, clients, catalogue, health):
+    app.include_router(module.router)

@@ -1,0 +1,99 @@
+"""Assignments for training clients. See docs/http-protocol.md for the whole exchange."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+from fastapi.responses import FileResponse
+
+from api.deps import BlobStore, Config, Database, LeaseToken, require_worker
+from api.errors import problem_responses
+from api.schemas import (
+    AcceptedOut,
+    AssignmentOut,
+    ClaimIn,
+    FailIn,
+    HeartbeatIn,
+    LeaseOut,
+    ReportIn,
+)
+from api.services import work
+
+router = APIRouter(
+    prefix="/v1/assignments",
+    tags=["clients"],
+    dependencies=[Depends(require_worker)],
+    responses=problem_responses(401, 403, 422),
+)
+
+
+@router.post(
+    "/claim", response_model=AssignmentOut, responses={204: {"description": "Nothing to do"}}
+)
+def claim(body: ClaimIn, engine: Database, settings: Config) -> AssignmentOut | Response:
+    """Leases the oldest waiting assignment to the caller."""
+    found = work.claim(engine, settings, body.worker)
+    return Response(status_code=status.HTTP_204_NO_CONTENT) if found is None else found
+
+
+@router.post("/{assignment_id}/heartbeat", responses=problem_responses(404, 409))
+def heartbeat(
+    assignment_id: str, body: HeartbeatIn, token: LeaseToken, engine: Database, settings: Config
+) -> LeaseOut:
+    """Extends the lease. 409: it is lost or the job was cancelled; stop working on it."""
+    work.heartbeat(engine, assignment_id, token, body.step, settings.lease_s)
+    return LeaseOut(lease_s=settings.lease_s)
+
+
+@router.get(
+    "/{assignment_id}/blobs/{digest}",
+    response_class=FileResponse,
+    responses={
+        **problem_responses(404, 409),
+        200: {"content": {"application/octet-stream": {}}, "description": "The encoded state"},
+    },
+)
+def blob(
+    assignment_id: str, digest: str, token: LeaseToken, engine: Database, blobs: BlobStore
+) -> FileResponse:
+    """A state of the assignment's journal by its digest."""
+    path = work.fetch_state(engine, blobs, assignment_id, token, digest)
+    return FileResponse(
+        path, media_type="application/octet-stream", headers={"ETag": f'"{digest}"'}
+    )
+
+
+@router.put(
+    "/{assignment_id}/update",
+    responses=problem_responses(404, 409, 413),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def update(
+    assignment_id: str,
+    request: Request,
+    token: LeaseToken,
+    report: Annotated[ReportIn, Query()],
+    digest: Annotated[str, Header(alias="X-Content-SHA256", pattern="^[0-9a-f]{64}$")],
+    engine: Database,
+    blobs: BlobStore,
+    settings: Config,
+    content_length: Annotated[int | None, Header(ge=0)] = None,
+) -> AcceptedOut:
+    """Hands in the update: the body is the encoded payload, the query what was measured."""
+    return await work.hand_in(
+        engine, blobs, settings, assignment_id, token, report, content_length, digest, request.stream()
+    )
+
+
+@router.post("/{assignment_id}/fail", responses=problem_responses(404, 409), status_code=204)
+def fail(
+    assignment_id: str, body: FailIn, token: LeaseToken, engine: Database, settings: Config
+) -> None:
+    """Gives the assignment back with a reason; another client may take it."""
+    work.give_back(engine, settings, assignment_id, token, body.reason)

@@ -1,0 +1,155 @@
+"""Jobs: create, list, get, cancel; their rounds, clients, events and model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Response, status
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from api.deps import BlobStore, Database, require_user
+from api.errors import problem_responses
+from api.schemas import BuildingOut, EventOut, JobOut, JobPage, JobState, RoundClientOut, RoundOut
+from api.services import exports, jobs
+from fedkrso_core.spec import JobSpec
+
+router = APIRouter(
+    prefix="/v1/jobs",
+    tags=["jobs"],
+    dependencies=[Depends(require_user)],
+    responses=problem_responses(401, 403, 422),
+)
+_POLL_S = 0.5
+
+
+class Rounds(BaseModel):
+    """The rounds of a job."""
+
+    items: list[RoundOut]
+
+
+class RoundClients(BaseModel):
+    """The clients of a round."""
+
+    items: list[RoundClientOut]
+
+
+class Events(BaseModel):
+    """Events of a job, oldest first."""
+
+    items: list[EventOut]
+
+
+@router.post("", status_code=status.HTTP_201_CREATED)
+def create(spec: JobSpec, engine: Database, response: Response) -> JobOut:
+    """Submits a job. It is checked against its model and data before it is stored."""
+    job = jobs.submit(engine, spec)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.get("", responses=problem_responses(404))
+def index(
+    engine: Database,
+    state: JobState | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> JobPage:
+    """Jobs, newest first; `after` is the `next` of the page before."""
+    return jobs.page(engine, state, after, limit)
+
+
+@router.get("/{job_id}", responses=problem_responses(404))
+def get(job_id: str, engine: Database) -> JobOut:
+    """One job, with what it waits for right now."""
+    return jobs.get(engine, job_id)
+
+
+@router.post("/{job_id}/cancel", responses=problem_responses(404, 409))
+def cancel(job_id: str, engine: Database) -> JobOut:
+    """Stops a job; clients that train for it are told at their next heartbeat."""
+    return jobs.cancel(engine, job_id)
+
+
+@router.get("/{job_id}/rounds", responses=problem_responses(404))
+def rounds(job_id: str, engine: Database) -> Rounds:
+    """The rounds opened so far, in order."""
+    return Rounds(items=jobs.rounds_of(engine, job_id))
+
+
+@router.get("/{job_id}/rounds/{number}/clients", responses=problem_responses(404))
+def round_clients(job_id: str, number: int, engine: Database) -> RoundClients:
+    """What each client of a round is doing."""
+    return RoundClients(items=jobs.round_clients(engine, job_id, number))
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Events,
+    responses={
+        **problem_responses(404),
+        200: {"content": {"text/event-stream": {}}, "description": "Server-sent events or JSON"},
+    },
+)
+async def events(
+    job_id: str,
+    engine: Database,
+    format: Literal["sse", "json"] = "sse",
+    after: Annotated[int, Query(ge=0)] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """Events as they happen (server-sent events, resumable), or those so far as JSON."""
+    start = after if last_event_id is None else last_event_id
+    first, ended = await run_in_threadpool(jobs.events, engine, job_id, start)
+    if format == "json":
+        return JSONResponse(Events(items=first).model_dump(mode="json"))
+    return EventSourceResponse(_stream(engine, job_id, first, ended))
+
+
+async def _stream(
+    engine: Engine, job_id: str, found: list[EventOut], ended: bool
+) -> AsyncIterator[bytes]:
+    """Encodes events and asks for later ones until the job has ended."""
+    after = 0
+    while True:
+        for event in found:
+            yield format_sse_event(
+                data_str=event.model_dump_json(), event=event.kind, id=str(event.id)
+            )
+            after = event.id
+        if ended:
+            return
+        await asyncio.sleep(_POLL_S)
+        found, ended = await run_in_threadpool(jobs.events, engine, job_id, after)
+
+
+@router.get(
+    "/{job_id}/model",
+    responses={
+        **problem_responses(404, 409),
+        200: {"content": {"application/zip": {}}, "description": "rounds.jsonl, summary.json, model/"},
+        202: {"model": BuildingOut, "description": "Being built: ask again after Retry-After"},
+    },
+)
+def model(
+    job_id: str,
+    engine: Database,
+    blobs: BlobStore,
+    round: Annotated[int | None, Query(ge=0, description="Default: the last closed one")] = None,
+) -> Response:
+    """The model folder of a round as a zip."""
+    ready = exports.request(engine, job_id, round)
+    if ready.digest is None:
+        return JSONResponse(BuildingOut().model_dump(), 202, {"Retry-After": "1"})
+    return FileResponse(
+        blobs.path(ready.digest),
+        media_type="application/zip",
+        filename=f"{job_id}-round-{ready.number}.zip",
+        headers={"ETag": f'"{ready.digest}"'},
+    )

@@ -1,0 +1,52 @@
+"""Settings of the control plane, from FEDKRSO_* environment variables. All times are seconds."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fedkrso_core.home import home
+
+
+class Settings(BaseSettings):
+    """What the API and the coordinator are told from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="FEDKRSO_")
+
+    home: Path = Field(default_factory=home, description="State folder of the embedded default")
+    database_url: str = Field("", description="Default: SQLite in the state folder")
+    broker_url: str = Field("filesystem://", description="Celery's broker")
+    lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
+    round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
+    quorum: float = Field(0.5, gt=0, le=1, description="Share of a round's clients it can close with")
+    max_attempts: int = Field(5, ge=1, description="Leases for one client's part of a round")
+    tick_s: float = Field(1.0, gt=0, description="How often the coordinator looks at open jobs")
+    rehint_s: float = Field(20.0, gt=0, description="Work that nobody took is announced again")
+    aggregate_lease_s: float = Field(20.0, gt=0, description="A silent coordinator is replaced")
+    upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
+    bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
+    bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy's URL of the database."""
+        return self.database_url or f"sqlite:///{self.home / 'fedkrso.db'}"
+
+    @property
+    def blob_folder(self) -> Path:
+        """Where content-addressed blobs lie."""
+        return self.home / "blobs"
+
+    @property
+    def queue_folder(self) -> Path:
+        """Where filesystem:// keeps its messages."""
+        return self.home / "queue"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

@@ -1,0 +1,77 @@
+"""The fake API behind a real HTTP server, and the dashboard's pages against it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.dashboard.fake_api import KEY, FakeApi, Refusal
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture
+def fake_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    """A FakeApi that listens on a free port, where the dashboard's settings point."""
+    fake = FakeApi()
+    server = serve(fake, 0)
+    monkeypatch.setenv("FEDKRSO_SERVER", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("FEDKRSO_API_KEY", KEY)
+    yield fake
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def open_page() -> OpenPage:
+    """Opens a page ("pages/job.py") with a query, as a browser would."""
+
+    def open_at(page: str = "", **query: str) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=15)
+        for name, value in query.items():
+            app.query_params[name] = value
+        if page:
+            app.switch_page(page)
+        return app.run()
+
+    return open_at
+
+
+def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
+    """Starts a server thread that answers from `fake`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._respond()
+
+        def do_POST(self) -> None:
+            self._respond()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+        def _respond(self) -> None:
+            text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            try:
+                if self.headers["Authorization"] != f"Bearer {KEY}":
+                    raise Refusal(401, "This key is not known")
+                status, body = fake.answer(self.command, self.path, json.loads(text or "{}"))
+            except Refusal as refusal:
+                status, body = refusal.status, refusal.body
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Retry-After", "0.1")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+    return server

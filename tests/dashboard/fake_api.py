@@ -1,0 +1,222 @@
+"""Answers like the API, from canned rounds in memory; it validates jobs for real."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import BaseModel
+
+from api.schemas import EventOut, JobOut, MethodOut, RoundClientOut, RoundOut
+from fedkrso_core.errors import SpecError
+from fedkrso_core.spec import JobSpec, parse
+
+Json = dict[str, Any]
+KEY = "secret"
+START = datetime.now(UTC) - timedelta(minutes=3)
+ZIP = b"PK\x05\x06" + bytes(18)
+METHODS: list[Json] = [
+    {
+        "name": "fedkrso",
+        "title": "FedKRSO",
+        "paper": "arXiv 2602.03019",
+        "config": {
+            "properties": {
+                "rank": {"type": "integer", "default": 4, "minimum": 1, "description": "Rank r"},
+                "seeds": {"type": "integer", "default": 10, "description": "Seeds of a round, K"},
+                "shared": {"type": "boolean", "default": False, "description": "Same seeds"},
+            }
+        },
+    },
+    {
+        "name": "fedavg",
+        "title": "FedAvg",
+        "paper": "arXiv 1602.05629",
+        "config": {
+            "properties": {
+                "momentum": {"type": "number", "default": 0.9, "description": "Of the server"}
+            }
+        },
+    },
+]
+
+
+class Refusal(Exception):
+    """A request that this server answers with a problem document."""
+
+    def __init__(self, status: int, detail: str, errors: list[Json] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.body = {
+            "type": "urn:fedkrso:problem:test",
+            "title": detail,
+            "status": status,
+            "detail": detail,
+            "errors": errors or [],
+        }
+
+
+class FakeApi:
+    """Jobs in memory; a test moves a job on with `close_round`."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Json] = {}
+        self.rounds: dict[str, list[Json]] = {}
+        self.down = False
+        self.builds_to_wait = 0
+        self.model_requests = 0
+
+    def add_job(self, spec: Json, state: str = "running") -> str:
+        """A job that has opened its first round."""
+        job = f"job{len(self.jobs) + 1}"
+        full = parse(spec)
+        self.jobs[job] = {
+            "id": job,
+            "name": full.name,
+            "state": state,
+            "waiting_for": "client 7, last heartbeat 4 s ago" if state == "running" else None,
+            "method": full.method.name,
+            "model": full.model,
+            "rounds": full.rounds,
+            "rounds_closed": 0,
+            "bytes_up": 0,
+            "bytes_down": 0,
+            "peak_memory_bytes": 0,
+            "created_at": START.isoformat(),
+            "started_at": START.isoformat(),
+            "spec": full.model_dump(mode="json"),
+        }
+        self.rounds[job] = [_open_round(1)] if state == "running" else []
+        return job
+
+    def close_round(self, job: str) -> None:
+        """Closes the open round; after the last one the job is done."""
+        row, current = self.jobs[job], self.rounds[job][-1]
+        number = current["round"]
+        metrics = {"accuracy": 1 - 0.6 / number, "loss": 1.4 / number, "f1": 1 - 0.7 / number}
+        current |= {"state": "closed", "done": 4, "metrics": metrics}
+        current |= {"bytes_up": 400_000, "bytes_down": 1_300_000 * number}
+        current |= {"peak_memory_bytes": 310_000_000 + 5_000_000 * number}
+        current |= {"seconds": {"train": 12.5, "aggregate": 0.4, "evaluate": 1.9}}
+        row["rounds_closed"] = number
+        row["metrics"] = metrics
+        row["peak_memory_bytes"] = current["peak_memory_bytes"]
+        for name in ("bytes_up", "bytes_down"):
+            row[name] += current[name]
+        if number == row["rounds"]:
+            row |= {"state": "done", "finished_at": datetime.now(UTC).isoformat()}
+        else:
+            self.rounds[job].append(_open_round(number + 1))
+
+    def answer(self, method: str, url: str, body: Json) -> tuple[int, Any]:
+        """The status and body of a request."""
+        if self.down:
+            raise Refusal(503, "The database is locked")
+        split = urlsplit(url)
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        for pattern, handler in self._routes():
+            match = re.fullmatch(f"{method} {pattern}", f"{method} {split.path}")
+            if match:
+                return handler(*map(unquote, match.groups()), query=query, body=body)
+        raise Refusal(404, f"No route {split.path}")
+
+    def _routes(self) -> list[tuple[str, Callable[..., tuple[int, Any]]]]:
+        return [
+            ("/v1/jobs", self._jobs),
+            ("/v1/jobs/([^/]+)", lambda job, **_: (200, self._job(job))),
+            ("/v1/jobs/([^/]+)/cancel", self._cancel),
+            ("/v1/jobs/([^/]+)/rounds", self._rounds),
+            ("/v1/jobs/([^/]+)/rounds/([0-9]+)/clients", self._clients),
+            ("/v1/jobs/([^/]+)/events", self._events),
+            ("/v1/jobs/([^/]+)/model", self._model),
+            ("/v1/methods", lambda **_: (200, _page(MethodOut, METHODS))),
+            ("/v1/models", lambda **_: (200, {"items": [{"name": "minilm", "title": "MiniLM"}]})),
+            ("/v1/datasets", lambda **_: (200, {"items": [{"name": "pydocs", "title": "Docs"}]})),
+            ("/v1/schemas/job", lambda **_: (200, JobSpec.model_json_schema())),
+        ]
+
+    def _job(self, job: str) -> Json:
+        if job not in self.jobs:
+            raise Refusal(404, f"There is no job {job}")
+        return JobOut.model_validate(self.jobs[job]).model_dump(mode="json")
+
+    def _jobs(self, query: Json, body: Json) -> tuple[int, Any]:
+        if body:
+            try:
+                return 201, self._job(self.add_job(body))
+            except SpecError as error:
+                raise Refusal(422, "Wrong job", [vars(item) for item in error.problems]) from None
+        newest = [job for job in reversed(self.jobs) if self._matches(job, query)]
+        limit = int(query.get("limit", 20))
+        following = newest[limit - 1] if len(newest) > limit else None
+        return 200, {"items": [self._job(job) for job in newest[:limit]], "next": following}
+
+    def _matches(self, job: str, query: Json) -> bool:
+        order = list(self.jobs)
+        before = "after" not in query or order.index(job) < order.index(query["after"])
+        return before and query.get("state") in (None, self.jobs[job]["state"])
+
+    def _cancel(self, job: str, **_: Json) -> tuple[int, Any]:
+        self.jobs[job] |= {"state": "cancelled", "finished_at": datetime.now(UTC).isoformat()}
+        return 200, self._job(job)
+
+    def _rounds(self, job: str, **_: Json) -> tuple[int, Any]:
+        return 200, _page(RoundOut, self.rounds[job])
+
+    def _clients(self, job: str, number: str, **_: Json) -> tuple[int, Any]:
+        return 200, _page(RoundClientOut, _clients(self.rounds[job][int(number) - 1]))
+
+    def _events(self, job: str, query: Json, **_: Json) -> tuple[int, Any]:
+        assert query["format"] == "json"
+        events = [
+            {
+                "id": item["round"],
+                "at": (START + timedelta(seconds=20 * item["round"])).isoformat(),
+                "kind": "round-closed",
+                "text": f"Round {item['round']} closed: 4 of 4 clients",
+            }
+            for item in self.rounds[job]
+            if item["state"] == "closed" and item["round"] > int(query.get("after", 0))
+        ]
+        return 200, _page(EventOut, events)
+
+    def _model(self, job: str, query: Json, **_: Json) -> tuple[int, Any]:
+        self.model_requests += 1
+        if self.model_requests <= self.builds_to_wait:
+            return 202, {"state": "building"}
+        return 200, ZIP
+
+
+def _open_round(number: int) -> Json:
+    return {
+        "round": number,
+        "state": "collecting",
+        "bytes_up": 100_000,
+        "bytes_down": 900_000,
+        "peak_memory_bytes": 0,
+        "clients": [1, 3, 5, 7],
+        "done": 1,
+    }
+
+
+def _clients(current: Json) -> list[Json]:
+    """The first is done, the second trains, the third waits for another try; or all are done."""
+    common = {"steps": 10, "bytes_up": 0, "bytes_down": 325_000, "bytes_lost": 0}
+    done = {"state": "done", "attempt": 1, "step": 10, "bytes_up": 100_000, "num_examples": 120}
+    done |= {"worker": "gpu-1:4242", "peak_memory_bytes": 310_000_000}
+    beat = (datetime.now(UTC) - timedelta(seconds=4)).isoformat()
+    trains = {"state": "leased", "attempt": 1, "step": 4, "worker": "gpu-2:77"}
+    trains |= {"heartbeat_at": beat}
+    waits = {"state": "pending", "attempt": 1, "step": 0, "bytes_lost": 325_000}
+    failed = {"state": "failed", "attempt": 3, "step": 0, "error": "out of memory"}
+    states = [done] * 4 if current["state"] == "closed" else [done, trains, waits, failed]
+    numbered = zip(current["clients"], states, strict=True)
+    return [common | {"client": client} | state for client, state in numbered]
+
+
+def _page(schema: type[BaseModel], items: Sequence[Json]) -> Json:
+    """The items as the schema writes them: a canned answer that breaks the contract fails here."""
+    return {"items": [schema.model_validate(item).model_dump(mode="json") for item in items]}
