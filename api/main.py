@@ -17,7 +17,7 @@ from fedkrso_core import __version__
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     for secret, role in (
         (settings().bootstrap_api_key, "user"),
         (settings().bootstrap_worker_key, "worker"),

@@ -65,11 +65,15 @@ class RoundOut(BaseModel):
 
     round: int
     state: RoundState
-    metrics: dict[str, float] = Field({}, description="accuracy, loss and, where they apply, f1, mcc")
+    metrics: dict[str, float] = Field(
+        {}, description="accuracy, loss and, where they apply, f1, mcc"
+    )
     bytes_up: int
     bytes_down: int
     peak_memory_bytes: int
-    seconds: dict[str, float] = Field({}, description="train (sum over clients), aggregate, evaluate")
+    seconds: dict[str, float] = Field(
+        {}, description="train (sum over clients), aggregate, evaluate"
+    )
     clients: list[int]
     done: int = Field(description="Clients whose update was accepted")
     opened_at: datetime | None = None

@@ -21,7 +21,9 @@ class Settings(BaseSettings):
     broker_url: str = Field("filesystem://", description="Celery's broker")
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
     round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
-    quorum: float = Field(0.5, gt=0, le=1, description="Share of a round's clients it can close with")
+    quorum: float = Field(
+        0.5, gt=0, le=1, description="Share of a round's clients it can close with"
+    )
     max_attempts: int = Field(5, ge=1, description="Leases for one client's part of a round")
     tick_s: float = Field(1.0, gt=0, description="How often the coordinator looks at open jobs")
     rehint_s: float = Field(20.0, gt=0, description="Work that nobody took is announced again")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard.form_field import MAX_INTEGER, Field, Kind, apart
 
 Json = Mapping[str, Any]
-Kind = Literal["text", "integer", "number", "boolean", "choice", "suggest", "list", "json"]
-
-# what a browser holds exactly; larger bounds are left to the server
-MAX_INTEGER = 2**53 - 1
 _KINDS: dict[str, Kind] = {
     "string": "text",
     "integer": "integer",
@@ -18,59 +16,6 @@ _KINDS: dict[str, Kind] = {
     "boolean": "boolean",
     "array": "list",
 }
-# where the name of a field alone says too little
-_LABELS = {
-    "clients.count": "Clients",
-    "clients.per_round": "Clients in a round",
-    "data.label": "Label column",
-    "data.max_rows": "Most rows",
-    "data.text": "Text column",
-    "data.text_pair": "Second text column",
-    "data.train": "Training data",
-    "data.validation": "Validation data",
-    "evaluate.batch_size": "Evaluation batch size",
-    "evaluate.every": "Rounds between evaluations",
-    "local.head_lr": "Learning rate of the classifier",
-    "local.lr": "Learning rate",
-    "local.max_length": "Tokens of a text",
-    "local.schedule": "Learning rate schedule",
-    "method.name": "Method",
-    "partition.kind": "Division of the rows",
-}
-
-
-@dataclass(frozen=True)
-class Field:
-    """One input of a form. `path` is where its value goes and how the server names it."""
-
-    path: str
-    key: str
-    kind: Kind
-    default: Any = None
-    description: str = ""
-    minimum: float | None = None
-    above: float | None = None
-    maximum: float | None = None
-    below: float | None = None
-    options: tuple[Any, ...] = ()
-    optional: bool = False
-
-    @property
-    def label(self) -> str:
-        """What the input is called on the page."""
-        name = self.path.rpartition(".")[2].replace("_", " ")
-        return _LABELS.get(self.path, name[:1].upper() + name[1:])
-
-    @property
-    def allowed(self) -> str:
-        """The bounds in words: 'at least 1, at most 100'; empty without bounds."""
-        bounds = {
-            "at least": self.minimum,
-            "more than": self.above,
-            "at most": self.maximum,
-            "less than": self.below,
-        }
-        return ", ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
 
 
 def fields(schema: Json, chosen: Mapping[str, Any] | None = None, prefix: str = "") -> list[Field]:
@@ -80,27 +25,6 @@ def fields(schema: Json, chosen: Mapping[str, Any] | None = None, prefix: str = 
     """
     reader = _Reader(schema.get("$defs", {}), chosen or {})
     return list(reader.properties(schema, _Place(prefix, prefix, {})))
-
-
-def complaints(field: Field, value: object) -> list[str]:
-    """What is wrong with a number before the server is asked: outside of the bounds."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return []
-    inside = (
-        (field.minimum is None or value >= field.minimum)
-        and (field.above is None or value > field.above)
-        and (field.maximum is None or value <= field.maximum)
-        and (field.below is None or value < field.below)
-    )
-    return [] if inside else [f"{value:g}: allowed is {field.allowed}"]
-
-
-def apart(found: Iterable[Field], variant: str) -> list[Field]:
-    """The inputs of one variant, under keys of their own.
-
-    Two variants may have a field of the same name with another default.
-    """
-    return [replace(field, key=f"{field.key}-{variant}") for field in found]
 
 
 @dataclass(frozen=True)

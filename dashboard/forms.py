@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dashboard.form_schema import Field, Json, apart, fields
+from dashboard.form_field import Field, apart
+from dashboard.form_schema import Json, fields
 
 MORE = "More options"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dashboard.form_schema import Field
+from dashboard.form_field import Field
 from dashboard.words import plain
 
 Json = Mapping[str, Any]

@@ -121,7 +121,9 @@ def _collecting(view: RoundView, now: float, quorum: float) -> Action:
     return Fail(f"round {view.number}: {done} of {total} updates at the deadline, {needed} needed")
 
 
-def participants(method: Method, config: Any, spec: JobSpec, state: Payload, number: int) -> list[int]:
+def participants(
+    method: Method, config: Any, spec: JobSpec, state: Payload, number: int
+) -> list[int]:
     """The clients of a round, ascending, by the method's own rule."""
     rng = generator(spec.seed, "select", number)
     everyone = range(spec.clients.count)

@@ -25,5 +25,6 @@ def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str
         predicted.append(logits.argmax(-1).cpu().numpy())
         truth.append(labels.cpu().numpy())
     answers, answer_key = np.concatenate(predicted), np.concatenate(truth)
-    metrics = classification_metrics(answer_key, answers, model.config.num_labels)
+    num_labels = int(logits.shape[-1])
+    metrics = classification_metrics(answer_key, answers, num_labels)
     return {"accuracy": metrics.pop("accuracy"), "loss": total / len(answers), **metrics}

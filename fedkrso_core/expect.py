@@ -93,5 +93,3 @@ def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> 
             values = (values.astype("<u4") << 16).view("<f4")
         if not np.isfinite(values).all():
             raise PayloadError(f"tensor {name!r} holds NaN or infinite values")
-
-

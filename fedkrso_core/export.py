@@ -45,7 +45,8 @@ def write_folder(
     (out / "rounds.jsonl").write_text("".join(lines), encoding="utf-8")
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     folder = out / "model"
-    workload.global_model.model.save_pretrained(folder)
+    model: Any = workload.global_model.model
+    model.save_pretrained(folder)
     workload.tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(model_card(rounds, summary), encoding="utf-8")
 

@@ -107,7 +107,9 @@ class GlobalModel:
         if path.exists():
             return
         part = path.with_suffix(f".{os.getpid()}.part")
-        weights = {name: t.detach().to("cpu").contiguous() for name, t in weights_of(self.model).items()}
+        weights = {
+            name: t.detach().to("cpu").contiguous() for name, t in weights_of(self.model).items()
+        }
         save_file(weights, part)
         part.replace(path)
 

@@ -43,7 +43,7 @@ class Client:
     num_examples: int
     batches: Callable[[], Iterator[dict[str, Tensor]]]
     memory: Payload = field(default_factory=Payload)
-    on_step: Callable[[int], None] = lambda step: None
+    on_step: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Method:
     """A federated method.
 
     journal=True: states add up; the global model of round t is the base with states 0..t put in
-    one after the other, and a client downloads the states that it lacks. `train` is handed the current
-    global model.
+    one after the other, and a client downloads the states that it lacks. `train` is handed the
+    current global model.
     journal=False: each state replaces the one before; a client downloads the last. `train` is
     handed the base model and puts in what it received itself.
 
@@ -109,5 +109,10 @@ class Method:
 
 def shape_of(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
     """A tensor's dtype and shape as `Expected` writes them."""
-    names = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
+    names = {
+        torch.float32: "F32",
+        torch.float64: "F64",
+        torch.bfloat16: "BF16",
+        torch.float16: "F16",
+    }
     return names[tensor.dtype], tuple(tensor.shape)

@@ -42,7 +42,8 @@ def encode(payload: Payload) -> bytes:
     except (TypeError, ValueError) as error:
         raise PayloadError(f"payload scalars are not JSON: {error}") from None
     tensors = {n: t.detach().to("cpu").contiguous() for n, t in payload.tensors.items()}
-    return save(tensors, {"scalars": scalars})
+    encoded: bytes = save(tensors, {"scalars": scalars})
+    return encoded
 
 
 def decode(data: bytes) -> Payload:

@@ -27,8 +27,8 @@ OnStep = Callable[[int, int, int], None]
 def run(
     spec: JobSpec,
     out: Path,
-    on_round: OnRound = lambda record: None,
-    on_step: OnStep = lambda round_number, client, step: None,
+    on_round: OnRound = lambda _: None,
+    on_step: OnStep = lambda *_: None,
 ) -> dict[str, Any]:
     """Trains the job and writes `out`; returns the summary.
 
@@ -67,7 +67,9 @@ class _Job:
         """Carries out what the engine says until it says to finish."""
         self._add_state(encode(self.workload.initial_state()))
         view = engine.JobView(self.workload.spec.rounds, 0)
-        while not isinstance(action := engine.next_action(view, now=0.0, quorum=1.0), engine.Finish):
+        while not isinstance(
+            action := engine.next_action(view, now=0.0, quorum=1.0), engine.Finish
+        ):
             assert isinstance(action, engine.Open)
             record = self._round(action.round)
             self.records.append(record)

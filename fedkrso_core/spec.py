@@ -117,6 +117,7 @@ class MethodSpec(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
+        """The fields beside the name, unchecked."""
         return dict(self.model_extra or {})
 
 
@@ -135,8 +136,8 @@ EXAMPLE: dict[str, Any] = {
     "partition": {"kind": "dirichlet", "alpha": 0.5},
     "clients": {"count": 8, "per_round": 4},
     "rounds": 6,
-    "local": {"steps": 10, "batch_size": 8, "max_length": 48, "lr": 1e-3},
-    "method": {"name": "fedkrso", "rank": 4, "seeds": 10, "interval": 5},
+    "local": {"steps": 30, "batch_size": 8, "max_length": 48, "lr": 6e-4, "head_lr": 3e-3},
+    "method": {"name": "fedkrso", "rank": 16, "seeds": 10, "interval": 10},
     "seed": 0,
 }
 

@@ -22,9 +22,10 @@ from fedkrso_core.errors import DataError
 from fedkrso_core.evaluate import evaluate
 from fedkrso_core.global_model import GlobalModel, StateRef
 from fedkrso_core.memory import measured
-from fedkrso_core.method import Client, Method, Payload, Update
+from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.methods import METHODS
 from fedkrso_core.models import load_model, load_tokenizer
+from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import derive, generator
 from fedkrso_core.spec import ByColumn, JobSpec
 
@@ -90,7 +91,7 @@ class Workload:
         chain: Sequence[StateRef],
         client: int,
         round_number: int,
-        on_step: Callable[[int], None] = lambda step: None,
+        on_step: Callable[[int], None] = lambda _: None,
     ) -> Trained:
         """A client's round: from the global model of the chain to its update."""
         received = chain[-1].fetch()

@@ -83,9 +83,7 @@ class Api:
     def give_back(self, assignment: dict[str, Any], reason: str) -> None:
         """Lets somebody else have the assignment."""
         url = f"/v1/assignments/{assignment['id']}/fail"
-        _checked(
-            self._http.post(url, json={"reason": reason[:2000]}, headers=_lease(assignment))
-        )
+        _checked(self._http.post(url, json={"reason": reason[:2000]}, headers=_lease(assignment)))
 
     def _retry(self, call: Callable[[], Any]) -> None:
         for attempt in Retrying(

@@ -96,9 +96,7 @@ class ClientProcess:
     def _train_and_upload(self, assignment: dict[str, Any], progress: Progress) -> None:
         chain = self._journal(assignment)
         workload = self._workload(assignment)
-        trained = workload.train(
-            chain, assignment["client"], assignment["round"], progress.on_step
-        )
+        trained = workload.train(chain, assignment["client"], assignment["round"], progress.on_step)
         report = {"peak_memory_bytes": trained.peak_memory_bytes, "train_s": trained.seconds}
         self._api.upload(assignment, pack(trained.update), report)
 

@@ -1,4 +1,4 @@
-"""The coordinator's Celery application: `celery -A api.coordinator.app:app worker -Q coordinator`."""
+"""The coordinator's Celery application: `celery -A api.coordinator.app:app worker`."""
 
 from __future__ import annotations
 

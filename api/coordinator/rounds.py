@@ -212,12 +212,12 @@ def finish(s: Store, job: Job) -> None:
     work.global_model.materialize(s.chain(job.id, job.rounds))
     sha, now = work.global_model.sha256(), time.time()
     with writing(s.engine) as session:
-        if not jobs.move(
-            session, job.id, ("running",), "done", model_sha256=sha, finished_at=now
-        ):
+        if not jobs.move(session, job.id, ("running",), "done", model_sha256=sha, finished_at=now):
             return
         if session.get(Export, (job.id, job.rounds)) is None:
-            session.add(Export(job_id=job.id, number=job.rounds, state="building", requested_at=now))
+            session.add(
+                Export(job_id=job.id, number=job.rounds, state="building", requested_at=now)
+            )
         jobs.add_event(session, job.id, now, "done", "Job done", model_sha256=sha)
     queue.hint_export(job.id, job.rounds)
 

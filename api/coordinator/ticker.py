@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import ClassVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,7 +20,7 @@ _log = logging.getLogger("api.coordinator")
 class Ticker:
     """Sends `advance` for open jobs; never a second one before the first was carried out."""
 
-    _waiting: set[str] = set()
+    _waiting: ClassVar[set[str]] = set()
 
     @classmethod
     def start(cls) -> None:

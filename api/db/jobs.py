@@ -51,7 +51,9 @@ def traffic(session: Session, job_ids: Sequence[str]) -> dict[str, tuple[int, in
         .where(Assignment.job_id.in_(job_ids))
         .group_by(Assignment.job_id)
     )
-    return {job: (int(up), int(down), int(peak or 0)) for job, up, down, peak in session.execute(query)}
+    return {
+        job: (int(up), int(down), int(peak or 0)) for job, up, down, peak in session.execute(query)
+    }
 
 
 def add_clients(session: Session, job_id: str, num_examples: Sequence[int]) -> None:

@@ -24,16 +24,16 @@ def open_round(session: Session, job_id: str) -> Round | None:
 
 def start_aggregating(session: Session, row: Round, fence: str, now: float, until: float) -> bool:
     """Takes a round for aggregation unless another coordinator holds it; True if taken."""
-    free = or_(
-        Round.state == "collecting", Round.aggregator_until < now, Round.aggregator == fence
-    )
+    free = or_(Round.state == "collecting", Round.aggregator_until < now, Round.aggregator == fence)
     query = update(Round).where(
         Round.job_id == row.job_id,
         Round.number == row.number,
         Round.state.in_(("collecting", "aggregating")),
         free,
     )
-    return _changed(session, query.values(state="aggregating", aggregator=fence, aggregator_until=until))
+    return _changed(
+        session, query.values(state="aggregating", aggregator=fence, aggregator_until=until)
+    )
 
 
 def keep_aggregating(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
@@ -85,7 +85,9 @@ def expired(session: Session, job_id: str, now: float) -> Sequence[Assignment]:
     query = select(Assignment).where(
         Assignment.job_id == job_id, Assignment.state == "leased", Assignment.lease_until < now
     )
-    return session.scalars(query.order_by(Assignment.client).with_for_update(skip_locked=True)).all()
+    return session.scalars(
+        query.order_by(Assignment.client).with_for_update(skip_locked=True)
+    ).all()
 
 
 def unheard(session: Session, job_id: str, before: float) -> Sequence[Assignment]:

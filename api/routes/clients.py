@@ -70,7 +70,9 @@ def blob(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            },
         }
     },
 )
@@ -87,7 +89,15 @@ async def update(
 ) -> AcceptedOut:
     """Hands in the update: the body is the encoded payload, the query what was measured."""
     return await work.hand_in(
-        engine, blobs, settings, assignment_id, token, report, content_length, digest, request.stream()
+        engine,
+        blobs,
+        settings,
+        assignment_id,
+        token,
+        report,
+        content_length,
+        digest,
+        request.stream(),
     )
 
 

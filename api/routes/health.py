@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import BlobStore, Database
 from api.db.session import reading
+from api.deps import BlobStore, Database
 from api.errors import ApiError, problem_responses
 from api.schemas import HealthOut
 

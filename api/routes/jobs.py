@@ -133,7 +133,10 @@ async def _stream(
     "/{job_id}/model",
     responses={
         **problem_responses(404, 409),
-        200: {"content": {"application/zip": {}}, "description": "rounds.jsonl, summary.json, model/"},
+        200: {
+            "content": {"application/zip": {}},
+            "description": "rounds.jsonl, summary.json, model/",
+        },
         202: {"model": BuildingOut, "description": "Being built: ask again after Retry-After"},
     },
 )

@@ -12,7 +12,6 @@ from api.db.session import writing
 from api.db.tables import Export, Job, Round
 from api.errors import ApiError, not_found
 
-
 _RETRY_S = 30.0
 
 

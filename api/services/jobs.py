@@ -125,12 +125,12 @@ def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientO
         return [views.client_out(seat, steps) for seat in rounds.seats(session, job_id, number)]
 
 
-def events(engine: Engine, job_id: str, after: int, limit: int = 500) -> tuple[list[EventOut], bool]:
+def events(
+    engine: Engine, job_id: str, after: int, limit: int = 500
+) -> tuple[list[EventOut], bool]:
     """Events after an id, and whether the job has ended and there will be no more."""
     with reading(engine) as session:
         job = _require(session, job_id)
         found = jobs.events(session, job_id, after, limit)
         ended = job.state not in jobs.OPEN_STATES and len(found) < limit
         return [views.event_out(event) for event in found], ended
-
-

@@ -45,7 +45,9 @@ def _assignment_out(
     session: Session, seat: Assignment, token: str, lease_s: float
 ) -> AssignmentOut:
     job = session.get_one(Job, seat.job_id)
-    states = [r for r in rounds.all_of(session, job.id) if seat.needs_from <= r.number < seat.number]
+    states = [
+        r for r in rounds.all_of(session, job.id) if seat.needs_from <= r.number < seat.number
+    ]
     return AssignmentOut(
         id=seat.id,
         job=job.id,
@@ -87,9 +89,7 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
     return seat
 
 
-def fetch_state(
-    engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str
-) -> Path:
+def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str) -> Path:
     """The file of a state of the assignment's journal; counts its bytes as sent down.
 
     States that the client was sent in an earlier round count as `bytes_lost`: it is the worker
@@ -107,7 +107,9 @@ def fetch_state(
     raise not_found(f"state of assignment {assignment_id}", digest)
 
 
-def give_back(engine: Engine, settings: Settings, assignment_id: str, token: str, reason: str) -> None:
+def give_back(
+    engine: Engine, settings: Settings, assignment_id: str, token: str, reason: str
+) -> None:
     """A client cannot finish: the assignment waits for another, or fails after too many."""
     with writing(engine) as session:
         release(session, _leased(session, assignment_id, token), reason, settings.max_attempts)
@@ -120,7 +122,8 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     seat.lease_hash = seat.lease_until = None
     seat.error, seat.hinted_at = reason, now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
-    text = f"Client {seat.client} lost its lease (round {seat.number}, attempt {seat.attempt}): {reason}"
+    which = f"round {seat.number}, attempt {seat.attempt}"
+    text = f"Client {seat.client} lost its lease ({which}): {reason}"
     jobs.add_event(session, seat.job_id, now, "lease-lost", text, client=seat.client)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.form_schema import MAX_INTEGER, Field
+from dashboard.form_field import MAX_INTEGER, Field
 from dashboard.words import plain
 
 
@@ -22,7 +22,7 @@ def draw(field: Field) -> Any:
     """Draws the input and returns what it holds.
 
     Bounds are not given to the browser: it would mark a value outside in red, and go on with the
-    last one inside. `form_schema.complaints` and the server say what is wrong with the value.
+    last one inside. `form_field.complaints` and the server say what is wrong with the value.
     """
     match field.kind:
         case "boolean":

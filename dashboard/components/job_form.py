@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.components import field_input
-from dashboard.form_schema import Field, complaints
+from dashboard.form_field import Field, complaints
 from dashboard.forms import MORE, by_section, job_fields, suggest
 from dashboard.refusal import Refusal
 

@@ -35,7 +35,7 @@ def draw_row(job: Mapping[str, Any], now: datetime) -> None:
         _draw_cell("accuracy", words.metric(metrics, "accuracy"))
         _draw_cell("up", words.size(job["bytes_up"]))
         _draw_cell("down", words.size(job["bytes_down"]))
-        _draw_cell("memory", words.size(job["peak_memory_bytes"] or None))
+        _draw_cell("peak mem.", words.size(job["peak_memory_bytes"] or None))
 
 
 def _draw_name(job: Mapping[str, Any], now: datetime) -> None:

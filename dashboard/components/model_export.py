@@ -35,7 +35,8 @@ def draw_export(job: Mapping[str, Any], closed: Sequence[int]) -> None:
         st.caption("There is a model to download as soon as a round is closed.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        choice = st.selectbox("Model after round", [NEWEST, *closed], key="export-round", width=200)
+        options: list[str | int] = [NEWEST, *closed]
+        choice = st.selectbox("Model after round", options, key="export-round", width=200)
         asked = st.button("Prepare model download", key="prepare-model")
     if asked:
         with problems_shown():

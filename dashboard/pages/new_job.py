@@ -12,7 +12,7 @@ import yaml
 from dashboard.api_client import ApiClient, ApiProblem
 from dashboard.components.connection import api, show
 from dashboard.components.job_form import Choices, draw_form, form_fields
-from dashboard.form_schema import Field
+from dashboard.form_field import Field
 from dashboard.forms import nest
 from dashboard.refusal import Refusal
 

@@ -22,10 +22,11 @@ from collections.abc import Iterable
 from torch import nn
 
 from fedkrso_core.expect import Expected, Group
-from fedkrso_core.method import Client, Method, MethodConfig, Payload, Update, shape_of
+from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.targets import copy_into, head_names, only_trainable
+from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
 
 

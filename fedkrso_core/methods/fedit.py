@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from fedkrso_core.expect import Expected, Group
-from fedkrso_core.method import Client, Method, Payload, Update, shape_of
+from fedkrso_core.method import Client, Method, Update, shape_of
 from fedkrso_core.ops.adapters import (
     LoraConfig,
     adapter_shapes,
@@ -33,6 +33,7 @@ from fedkrso_core.ops.adapters import (
 )
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.targets import head_names, target_linears
+from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
 
 

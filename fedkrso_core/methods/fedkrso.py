@@ -24,7 +24,8 @@ For each targeted W and subspace k: P_k = projection(s_k, layer), W trained as W
 
 Up: 4 r sum(d_out) bytes for each of the used seeds (at most min(K, ceil(steps / J))), and the
 dense parts (classifier; with `train_norm_bias` also LayerNorm and biases). Down: K seeds and, for
-each round that the client lacks, the mean A_k of the seeds that any client used and the dense parts.
+each round that the client lacks, the mean A_k of the seeds that any client used, and the dense
+parts.
 
 Server and clients end in the same weights: W is linear in the A_k, so the server's W is the mean
 of the clients' W up to rounding. The paper does not model decoupled weight decay, which leaves the
@@ -44,7 +45,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fedkrso_core.expect import Expected, Group
-from fedkrso_core.method import Client, Method, MethodConfig, Payload, Update, shape_of
+from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import WeightedMean
 from fedkrso_core.ops.fit import backward, lr_factor, make_optimizer, mean_loss, set_lr
 from fedkrso_core.ops.projection import checksum, projection
@@ -57,6 +58,7 @@ from fedkrso_core.ops.targets import (
     only_trainable,
     target_linears,
 )
+from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
 from fedkrso_core.spec import LocalSpec
 
@@ -102,9 +104,7 @@ def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
     groups = {}
     for k, seed in enumerate(state.scalars["next"]):
         shapes = {_name(k, n): ("F32", (m.out_features, config.rank)) for n, m in layers.items()}
-        groups[str(k)] = Group(
-            tensors=shapes, scalars={f"P/{k}": _checksum(config, layers, seed)}
-        )
+        groups[str(k)] = Group(tensors=shapes, scalars={f"P/{k}": _checksum(config, layers, seed)})
     return Expected(required=Group(tensors=dense), optional=groups)
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fedkrso_core.method import Client, MethodConfig, Payload, Update
+from fedkrso_core.method import Client, MethodConfig, Update
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.lora import initial_a, lora_layers, merge
 from fedkrso_core.ops.targets import (
@@ -19,6 +19,7 @@ from fedkrso_core.ops.targets import (
     only_trainable,
     target_linears,
 )
+from fedkrso_core.payload import Payload
 
 
 class LoraConfig(MethodConfig):

@@ -37,6 +37,7 @@ class LoraLinear(nn.Module):
         self.b = nn.Parameter(b.detach().clone().to(device))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (..., d_in) -> (..., d_out)."""
         return self.layer(x) + linear(linear(x, self.a), self.b) * self.scale  # type: ignore[no-any-return]
 
 

@@ -25,7 +25,7 @@ class _SubspaceProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, b: Tensor, p: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, _b: Tensor, p: Tensor
     ) -> Tensor:
         ctx.save_for_backward(linear(x, p), weight)
         return linear(x, weight, bias)
@@ -60,6 +60,7 @@ class SubspaceLinear(nn.Module):
         self._applied.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (..., d_in) -> (..., d_out)."""
         return _SubspaceProduct.apply(x, self.layer.weight, self.layer.bias, self.b, self.p)  # type: ignore[no-any-return, no-untyped-call]
 
     @torch.no_grad()

@@ -78,5 +78,7 @@ def copy_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         if name not in parameters or parameters[name].shape != tensor.shape:
-            raise MethodError(f"the state's tensor {name!r} {tuple(tensor.shape)} fits no parameter")
+            raise MethodError(
+                f"the state's tensor {name!r} {tuple(tensor.shape)} fits no parameter"
+            )
         parameters[name].data.copy_(tensor)

@@ -22,7 +22,8 @@ def fake_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     """A FakeApi that listens on a free port, where the dashboard's settings point."""
     fake = FakeApi()
     server = serve(fake, 0)
-    monkeypatch.setenv("FEDKRSO_SERVER", f"http://127.0.0.1:{server.server_port}")
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("FEDKRSO_SERVER", fake.url)
     monkeypatch.setenv("FEDKRSO_API_KEY", KEY)
     yield fake
     server.shutdown()
@@ -30,8 +31,9 @@ def fake_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 
 @pytest.fixture
-def open_page() -> OpenPage:
-    """Opens a page ("pages/job.py") with a query, as a browser would."""
+def open_page(fake_api: FakeApi) -> OpenPage:
+    """Opens a page ("pages/job.py") with a query, as a browser would, against the fake API."""
+    assert fake_api.url
 
     def open_at(page: str = "", **query: str) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=15)

@@ -13,35 +13,10 @@ from pydantic import BaseModel
 from api.schemas import EventOut, JobOut, MethodOut, RoundClientOut, RoundOut
 from fedkrso_core.errors import SpecError
 from fedkrso_core.spec import JobSpec, parse
+from tests.dashboard.canned import METHODS, START, ZIP, clients_of, open_round
 
 Json = dict[str, Any]
 KEY = "secret"
-START = datetime.now(UTC) - timedelta(minutes=3)
-ZIP = b"PK\x05\x06" + bytes(18)
-METHODS: list[Json] = [
-    {
-        "name": "fedkrso",
-        "title": "FedKRSO",
-        "paper": "arXiv 2602.03019",
-        "config": {
-            "properties": {
-                "rank": {"type": "integer", "default": 4, "minimum": 1, "description": "Rank r"},
-                "seeds": {"type": "integer", "default": 10, "description": "Seeds of a round, K"},
-                "shared": {"type": "boolean", "default": False, "description": "Same seeds"},
-            }
-        },
-    },
-    {
-        "name": "fedavg",
-        "title": "FedAvg",
-        "paper": "arXiv 1602.05629",
-        "config": {
-            "properties": {
-                "momentum": {"type": "number", "default": 0.9, "description": "Of the server"}
-            }
-        },
-    },
-]
 
 
 class Refusal(Exception):
@@ -63,6 +38,7 @@ class FakeApi:
     """Jobs in memory; a test moves a job on with `close_round`."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.jobs: dict[str, Json] = {}
         self.rounds: dict[str, list[Json]] = {}
         self.down = False
@@ -89,7 +65,7 @@ class FakeApi:
             "started_at": START.isoformat(),
             "spec": full.model_dump(mode="json"),
         }
-        self.rounds[job] = [_open_round(1)] if state == "running" else []
+        self.rounds[job] = [open_round(1)] if state == "running" else []
         return job
 
     def close_round(self, job: str) -> None:
@@ -109,7 +85,7 @@ class FakeApi:
         if number == row["rounds"]:
             row |= {"state": "done", "finished_at": datetime.now(UTC).isoformat()}
         else:
-            self.rounds[job].append(_open_round(number + 1))
+            self.rounds[job].append(open_round(number + 1))
 
     def answer(self, method: str, url: str, body: Json) -> tuple[int, Any]:
         """The status and body of a request."""
@@ -167,7 +143,7 @@ class FakeApi:
         return 200, _page(RoundOut, self.rounds[job])
 
     def _clients(self, job: str, number: str, **_: Json) -> tuple[int, Any]:
-        return 200, _page(RoundClientOut, _clients(self.rounds[job][int(number) - 1]))
+        return 200, _page(RoundClientOut, clients_of(self.rounds[job][int(number) - 1]))
 
     def _events(self, job: str, query: Json, **_: Json) -> tuple[int, Any]:
         assert query["format"] == "json"
@@ -184,37 +160,11 @@ class FakeApi:
         return 200, _page(EventOut, events)
 
     def _model(self, job: str, query: Json, **_: Json) -> tuple[int, Any]:
+        assert int(query["round"]) <= self.jobs[job]["rounds_closed"]
         self.model_requests += 1
         if self.model_requests <= self.builds_to_wait:
             return 202, {"state": "building"}
         return 200, ZIP
-
-
-def _open_round(number: int) -> Json:
-    return {
-        "round": number,
-        "state": "collecting",
-        "bytes_up": 100_000,
-        "bytes_down": 900_000,
-        "peak_memory_bytes": 0,
-        "clients": [1, 3, 5, 7],
-        "done": 1,
-    }
-
-
-def _clients(current: Json) -> list[Json]:
-    """The first is done, the second trains, the third waits for another try; or all are done."""
-    common = {"steps": 10, "bytes_up": 0, "bytes_down": 325_000, "bytes_lost": 0}
-    done = {"state": "done", "attempt": 1, "step": 10, "bytes_up": 100_000, "num_examples": 120}
-    done |= {"worker": "gpu-1:4242", "peak_memory_bytes": 310_000_000}
-    beat = (datetime.now(UTC) - timedelta(seconds=4)).isoformat()
-    trains = {"state": "leased", "attempt": 1, "step": 4, "worker": "gpu-2:77"}
-    trains |= {"heartbeat_at": beat}
-    waits = {"state": "pending", "attempt": 1, "step": 0, "bytes_lost": 325_000}
-    failed = {"state": "failed", "attempt": 3, "step": 0, "error": "out of memory"}
-    states = [done] * 4 if current["state"] == "closed" else [done, trains, waits, failed]
-    numbered = zip(current["clients"], states, strict=True)
-    return [common | {"client": client} | state for client, state in numbered]
 
 
 def _page(schema: type[BaseModel], items: Sequence[Json]) -> Json:

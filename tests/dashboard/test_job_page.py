@@ -1,0 +1,132 @@
+"""The page of one job."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.dashboard.conftest import OpenPage
+from tests.dashboard.fake_api import FakeApi
+
+PAGE = "pages/job.py"
+
+
+def _captions(app: AppTest) -> list[str]:
+    return [item.value for item in app.caption]
+
+
+def _tiles(app: AppTest) -> dict[str, str]:
+    return {item.label: item.value for item in app.metric}
+
+
+def _running(fake_api: FakeApi, closed: int = 2) -> str:
+    job = fake_api.add_job({"name": "demo"})
+    for _ in range(closed):
+        fake_api.close_round(job)
+    return job
+
+
+def test_a_running_job_shows_where_it_is(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    assert app.title[0].value == "demo"
+    assert app.get("progress")[0].proto.text == "round 3 of 6"
+    assert any("client 7" in text for text in _captions(app))
+    tiles = _tiles(app)
+    assert (tiles["Accuracy"], tiles["Bytes up"], tiles["Bytes down"]) == (
+        "0.700",
+        "800 kB",
+        "3.9 MB",
+    )
+
+
+def test_the_charts_grow_with_the_rounds(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = _running(fake_api, closed=1)
+    app = open_page(PAGE, job=job)
+    assert "Accuracy 0.400 after round 1; 1 round measured." in _captions(app)
+    fake_api.close_round(job)
+    app.run()
+    assert "Accuracy 0.700 after round 2; 2 rounds measured." in _captions(app)
+    assert not app.exception
+
+
+def test_the_clients_of_the_newest_or_a_chosen_round_are_shown(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    rounds, clients = (item.value for item in app.dataframe)
+    assert list(rounds["Round"]) == [3, 2, 1]
+    assert clients["Doing"].iloc[1].startswith("training, step 4 of 10")
+    app.selectbox(key="clients-round").set_value(1).run()
+    assert set(app.dataframe[1].value["Doing"]) == {"done, update accepted"}
+
+
+def test_events_are_read_once_and_shown_newest_first(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    job = _running(fake_api)
+    app = open_page(PAGE, job=job)
+    fake_api.close_round(job)
+    app.run()
+    (events,) = (item.value for item in app.markdown if "Round 1 closed" in item.value)
+    assert [line.split("Round ")[1][0] for line in events.splitlines()] == ["3", "2", "1"]
+
+
+def test_a_job_can_be_cancelled(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = _running(fake_api)
+    app = open_page(PAGE, job=job)
+    app.button(key="confirm-cancel").click().run()
+    assert fake_api.jobs[job]["state"] == "cancelled"
+    with pytest.raises(KeyError):
+        app.button(key="confirm-cancel")
+
+
+def test_a_failed_job_says_why(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = fake_api.add_job({"name": "demo"}, "failed")
+    fake_api.jobs[job]["reason"] = "quorum not reached"
+    assert open_page(PAGE, job=job).error[0].value == "quorum not reached"
+
+
+def test_a_model_is_prepared_once_and_then_offered(fake_api: FakeApi, open_page: OpenPage) -> None:
+    fake_api.builds_to_wait = 2
+    app = open_page(PAGE, job=_running(fake_api))
+    assert not app.download_button
+    app.button(key="prepare-model").click().run()
+    assert app.download_button[0].label == "Download model of round 2 (zip)"
+    app.run()
+    assert fake_api.model_requests == 3
+
+
+def test_a_lost_connection_is_told_and_hides_nothing(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    fake_api.down = True
+    app.run()
+    assert app.error[0].value == "The database is locked"
+    assert app.title[0].value == "demo"
+    assert _tiles(app)["Accuracy"] == "0.700"
+
+
+def test_an_unknown_job_is_a_message(open_page: OpenPage) -> None:
+    app = open_page(PAGE, job="gone")
+    assert app.error[0].value == "There is no job gone"
+    assert not app.exception
+
+
+def test_a_wrong_key_is_a_message_with_advice(
+    fake_api: FakeApi, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _running(fake_api)
+    monkeypatch.setenv("FEDKRSO_API_KEY", "wrong")
+    assert "FEDKRSO_API_KEY" in open_page(PAGE, job=job).error[0].value
+
+
+def test_without_a_job_the_newest_are_offered(fake_api: FakeApi, open_page: OpenPage) -> None:
+    _running(fake_api)
+    labels = [link.label for link in open_page(PAGE).page_link]
+    assert labels == ["demo · running", "All jobs"]
+
+
+def test_the_job_file_is_there_to_copy(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    assert "name: demo" in app.code[0].value
