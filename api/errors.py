@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
-from fedkrso_core.spec import problems_of
+from fedkrso_core.spec import JobSpec, problems_of
 
 _TITLES = {
     "unauthorized": "A valid API key is needed",
@@ -57,11 +60,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(CoreError, _on_core_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(DataError, _on_data)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _answer(error: ApiError, headers: dict[str, str] | None = None) -> JSONResponse:
+def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
     body = ProblemOut(
         type=f"urn:fedkrso:problem:{error.kind}",
         title=_TITLES[error.kind],
@@ -70,43 +74,62 @@ def _answer(error: ApiError, headers: dict[str, str] | None = None) -> JSONRespo
         errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
-    return JSONResponse(
-        body.model_dump(), error.status, headers, media_type="application/problem+json"
-    )
+    # escaped to ASCII: a request may hold half a character, which has no UTF-8
+    text = json.dumps(body.model_dump())
+    return Response(text, error.status, headers, media_type="application/problem+json")
 
 
 def _json(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | dict | list | None) else str(value)
+    """The value, or in words what JSON cannot say: NaN, bytes."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+    return value
 
 
-async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
     return _answer(error, headers)
 
 
-async def _on_core_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_core_error(request: Request, error: Exception) -> Response:
     if isinstance(error, SpecError):
         return _answer(ApiError(422, "invalid-job", str(error), error.problems))
     kind = "invalid-update" if isinstance(error, PayloadError) else "invalid-request"
     return _answer(ApiError(422, kind, str(error)))
 
 
-async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     about_job = request.url.path == "/v1/jobs" and request.method == "POST"
-    problems = tuple(problems_of(list(error.errors())))
+    schema: type[BaseModel] = JobSpec if about_job else BaseModel
+    problems = tuple(p for e in error.errors() for p in _problems(e, schema))
     kind = "invalid-job" if about_job else "invalid-request"
     return _answer(ApiError(422, kind, "; ".join(map(str, problems)), problems))
 
 
-async def _on_http(request: Request, error: Exception) -> JSONResponse:
+def _problems(error: Any, schema: type[BaseModel]) -> list[Problem]:
+    if error["type"] == "json_invalid":
+        where = f"{error['ctx']['error']} (character {error['loc'][-1]})"
+        return [Problem("body", f"is not JSON: {where}")]
+    return problems_of([error], schema)
+
+
+async def _on_data(request: Request, error: Exception) -> Response:
+    """PostgreSQL takes no NUL character in a text, wherever in the request it came from."""
+    detail = "a value of the request cannot be stored: text without the character NUL is allowed"
+    return _answer(ApiError(422, "invalid-request", detail))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = "not-found" if error.status_code == 404 else "invalid-request"
     detail = f"{error.detail}: {request.method} {request.url.path}"
     return _answer(ApiError(error.status_code, kind, detail))
 
 
-async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _on_unexpected(request: Request, error: Exception) -> Response:
     logging.getLogger("api").error("%s %s", request.method, request.url.path, exc_info=error)
     return _answer(ApiError(500, "internal", "the error is in the server's log"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 RoundState = Literal["collecting", "aggregating", "closed", "failed"]
 AssignmentState = Literal["pending", "leased", "done", "failed", "cancelled"]
+
+# what the database's integers hold: a larger number in a request is refused before it gets there
+Int32 = Annotated[int, Field(ge=0, lt=2**31)]
+Int64 = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class ProblemItem(BaseModel):
@@ -175,7 +179,7 @@ class HeartbeatIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    step: int = Field(0, ge=0)
+    step: Int32 = 0
 
 
 class LeaseOut(BaseModel):
@@ -197,8 +201,8 @@ class ReportIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    peak_memory_bytes: int = Field(ge=0)
-    train_s: float = Field(ge=0)
+    peak_memory_bytes: Int64
+    train_s: float = Field(ge=0, allow_inf_nan=False)
 
 
 class AcceptedOut(BaseModel):

@@ -15,7 +15,12 @@ def run() -> None:
         st.Page("pages/new_job.py", title="New job"),
         st.Page("pages/job.py", title="Job"),
     ]
-    st.navigation(pages, position="top").run()
+    # Streamlit's own list of pages is a sidebar on a phone, and stays open over the page
+    page = st.navigation(pages, position="hidden")
+    with st.container(horizontal=True, key="pages"):
+        for linked in pages:
+            st.page_link(linked)
+    page.run()
     # as code: a bare address would become a link
     st.caption(f"Server `{api().settings.server}`")
 

@@ -106,6 +106,8 @@ def _memory(frame: pd.DataFrame, total: int) -> Figure:
 def _line(
     rows: pd.DataFrame, frame: pd.DataFrame, total: int, y: alt.Y, value: alt.Tooltip
 ) -> alt.Chart:
+    if rows.empty:
+        y = y.scale(domain=[0, 1])
     first = int(frame["round"].min()) if len(frame) else 1
     base = alt.Chart(rows, height=HEIGHT).mark_line(point={"size": 60, "filled": True})
     tooltip = [alt.Tooltip("round:Q", title="Round", format="d"), value]

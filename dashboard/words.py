@@ -17,7 +17,9 @@ _AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 def plain(text: object) -> str:
     """Text that markdown shows as it is: no links, images, icons or formulas of others."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&])", r"\\\1", " ".join(str(text).split()))
+    escaped = re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~:$&])", r"\\\1", " ".join(str(text).split()))
+    # Streamlit looks for icons and emoji after the escapes are gone: part them invisibly
+    return re.sub(r"(\\:)(?=[0-9]*[A-Za-z_][\w+/\\-]*:)", "\\1\u200b", escaped)
 
 
 def unit(largest: float) -> tuple[float, str]:
@@ -88,6 +90,14 @@ def progress(job: Json) -> tuple[float, str]:
     if job["state"] == "running" and closed < total:
         return share, f"round {closed + 1} of {total}"
     return share, f"{closed} of {total} rounds"
+
+
+def waiting(job: Json) -> str:
+    """What a live job waits for, as a sentence; empty if it does not wait."""
+    reason = str(job.get("waiting_for") or "")
+    if not reason or not is_live(job):
+        return ""
+    return reason if reason.lower().startswith("waiting") else f"Waiting for {reason}"
 
 
 def doing(client: Json, now: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Api:
         self._retry(lambda: self._download(url, _lease(assignment), digest, target))
 
     def _download(self, url: str, headers: dict[str, str], digest: str, target: Path) -> None:
-        part = target.with_name(f"{target.name}.{id(self)}.part")
+        # other processes may fetch the same state into the same folder
+        part = target.with_name(f"{target.name}.{os.getpid()}-{id(self)}.part")
         total = hashlib.sha256()
         with self._http.stream("GET", url, headers=headers) as answer, part.open("wb") as file:
             if answer.is_error:

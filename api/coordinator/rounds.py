@@ -50,14 +50,16 @@ def open_round(s: Store, job: Job, number: int) -> None:
     assert digest is not None
     prepared = _Opening(s, job, number, s.payload(digest))
     with writing(s.engine) as session:
-        if session.get(Round, (job.id, number)) is not None or not _runs(session, job.id):
+        # the job's row is locked first: only then is it certain that nobody else opens the round
+        if not _runs(session, job.id) or session.get(Round, (job.id, number)) is not None:
             return
         prepared.write(session)
     queue.hint_training(len(prepared.clients))
 
 
 def _runs(session: Session, job_id: str) -> bool:
-    return session.get_one(Job, job_id, with_for_update=True).state == "running"
+    """Locks the job's row; key_share: whoever notes an event of the job need not wait for it."""
+    return session.get_one(Job, job_id, with_for_update={"key_share": True}).state == "running"
 
 
 class _Opening:
@@ -146,7 +148,6 @@ def _close(
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))
-        _give_up_late(session, job.id, number)
         if opening is not None:
             opening.write(session)
     if opening is not None:
@@ -160,13 +161,6 @@ def _closed_text(number: int, values: dict[str, object]) -> str:
     return f"Round {number} closed{quality}"
 
 
-def _give_up_late(session: Session, job_id: str, number: int) -> None:
-    """Clients that had not reported when the round closed at its deadline are not waited for."""
-    for seat in rounds.seats(session, job_id, number):
-        if seat.state in ("pending", "leased"):
-            seat.state, seat.error = "cancelled", "the round closed without it"
-
-
 @contextmanager
 def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
     """Holds a round's aggregation, renewing the hold meanwhile; None if another holds it."""
@@ -175,6 +169,8 @@ def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
     with writing(s.engine) as session:
         row = session.get_one(Round, (job.id, number))
         taken = rounds.start_aggregating(session, row, fence, now, now + lease)
+        if taken:
+            rounds.give_up_late(session, job.id, number)
     if not taken:
         yield None
         return

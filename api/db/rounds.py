@@ -36,6 +36,19 @@ def start_aggregating(session: Session, row: Round, fence: str, now: float, unti
     )
 
 
+def give_up_late(session: Session, job_id: str, number: int) -> None:
+    """Takes work back from clients that had not reported when the aggregation began.
+
+    An update that comes too late for it is refused, not accepted and ignored.
+    """
+    query = update(Assignment).where(
+        Assignment.job_id == job_id,
+        Assignment.number == number,
+        Assignment.state.in_(("pending", "leased")),
+    )
+    session.execute(query.values(state="cancelled", error="the round closed without it"))
+
+
 def keep_aggregating(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
     """Extends the hold of an aggregation."""
     query = update(Round).where(*_held(job_id, number, fence))
@@ -100,15 +113,16 @@ def unheard(session: Session, job_id: str, before: float) -> Sequence[Assignment
 
 def cancel_seats(session: Session, job_id: str) -> None:
     """Takes the work of a job back from everybody."""
-    session.execute(
-        update(Assignment)
-        .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))
-        .values(state="cancelled")
-    )
+    # rounds before assignments, as in an aggregation: the other order would be a deadlock
     session.execute(
         update(Round)
         .where(Round.job_id == job_id, Round.state.in_(("collecting", "aggregating")))
         .values(state="failed")
+    )
+    session.execute(
+        update(Assignment)
+        .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))
+        .values(state="cancelled")
     )
 
 

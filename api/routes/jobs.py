@@ -15,7 +15,16 @@ from sqlalchemy import Engine
 
 from api.deps import BlobStore, Database, require_user
 from api.errors import problem_responses
-from api.schemas import BuildingOut, EventOut, JobOut, JobPage, JobState, RoundClientOut, RoundOut
+from api.schemas import (
+    BuildingOut,
+    EventOut,
+    Int32,
+    JobOut,
+    JobPage,
+    JobState,
+    RoundClientOut,
+    RoundOut,
+)
 from api.services import exports, jobs
 from fedkrso_core.spec import JobSpec
 
@@ -84,7 +93,7 @@ def rounds(job_id: str, engine: Database) -> Rounds:
 
 
 @router.get("/{job_id}/rounds/{number}/clients", responses=problem_responses(404))
-def round_clients(job_id: str, number: int, engine: Database) -> RoundClients:
+def round_clients(job_id: str, number: Int32, engine: Database) -> RoundClients:
     """What each client of a round is doing."""
     return RoundClients(items=jobs.round_clients(engine, job_id, number))
 
@@ -101,22 +110,21 @@ async def events(
     job_id: str,
     engine: Database,
     format: Literal["sse", "json"] = "sse",
-    after: Annotated[int, Query(ge=0)] = 0,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    after: Int32 = 0,
+    last_event_id: Annotated[Int32 | None, Header()] = None,
 ) -> Response:
     """Events as they happen (server-sent events, resumable), or those so far as JSON."""
     start = after if last_event_id is None else last_event_id
     first, ended = await run_in_threadpool(jobs.events, engine, job_id, start)
     if format == "json":
         return JSONResponse(Events(items=first).model_dump(mode="json"))
-    return EventSourceResponse(_stream(engine, job_id, first, ended))
+    return EventSourceResponse(_stream(engine, job_id, start, first, ended))
 
 
 async def _stream(
-    engine: Engine, job_id: str, found: list[EventOut], ended: bool
+    engine: Engine, job_id: str, after: int, found: list[EventOut], ended: bool
 ) -> AsyncIterator[bytes]:
-    """Encodes events and asks for later ones until the job has ended."""
-    after = 0
+    """Encodes the events found after `after`, and asks for later ones until the job has ended."""
     while True:
         for event in found:
             yield format_sse_event(
@@ -144,7 +152,7 @@ def model(
     job_id: str,
     engine: Database,
     blobs: BlobStore,
-    round: Annotated[int | None, Query(ge=0, description="Default: the last closed one")] = None,
+    round: Annotated[Int32 | None, Query(description="Default: the last closed one")] = None,
 ) -> Response:
     """The model folder of a round as a zip."""
     ready = exports.request(engine, job_id, round)

@@ -56,6 +56,7 @@ def _help(field: Field) -> str:
         f"Allowed: {field.allowed}." if field.allowed else "",
         "May be empty." if field.optional else "",
         "Values separated by commas." if field.kind == "list" else "",
+        "A word, or JSON." if field.kind == "json" else "",
     ]
     return plain(" ".join(part for part in parts if part).replace("..", "."))
 

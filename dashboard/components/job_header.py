@@ -27,8 +27,8 @@ def draw_header(job: Json, now: datetime) -> None:
     st.progress(*words.progress(job))
     if job["state"] == "failed":
         st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))
-    elif words.is_live(job) and job.get("waiting_for"):
-        st.caption(words.plain(f"Waiting for {job['waiting_for']}"))
+    elif waiting := words.waiting(job):
+        st.caption(words.plain(waiting))
 
 
 def draw_tiles(job: Json, now: datetime) -> None:

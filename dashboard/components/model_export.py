@@ -29,7 +29,11 @@ class ReadyModel:
 
 @st.fragment
 def draw_export(job: Mapping[str, Any], closed: Sequence[int]) -> None:
-    """Choice of a round, a button that fetches its model, and the download."""
+    """Choice of a round, a button that fetches its model, and the download.
+
+    A fragment of its own beside the one that refreshes itself: a large zip is then not hashed
+    every two seconds.
+    """
     st.subheader("Model", anchor=False)
     if not closed:
         st.caption("There is a model to download as soon as a round is closed.")
@@ -50,8 +54,8 @@ def _draw_download(name: str, ready: ReadyModel) -> None:
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "model"
     st.download_button(
         f"Download model of round {ready.round} (zip)",
-        # a callable: the bytes are not hashed and copied at each refresh of the page
-        data=lambda: ready.content,
+        # not a callable: its address changes with each rerun, and a click may come too late
+        data=ready.content,
         file_name=f"{stem}-round-{ready.round}.zip",
         mime="application/zip",
         key="download-model",

@@ -27,46 +27,66 @@ def page() -> None:
     snapshot = job_snapshot.known(job)
     live = snapshot is None or words.is_live(snapshot.job)
     st.fragment(_job, run_every=REFRESH_S if live else None)(job, live)
+    snapshot = job_snapshot.known(job)
+    if snapshot is not None:
+        draw_export(snapshot.job, _closed(snapshot))
 
 
 def _job(job: str, live: bool) -> None:
-    snapshot = _read(job)
-    if snapshot is None:
-        return
-    if live and not words.is_live(snapshot.job):
-        # the whole page once more: its fragment is then one that does not refresh itself
-        st.rerun()
-    _draw(snapshot, datetime.now(UTC))
-
-
-def _read(job: str) -> Snapshot | None:
+    before = job_snapshot.known(job)
     try:
-        return job_snapshot.read(api(), job)
+        snapshot = job_snapshot.read(api(), job)
     except ApiProblem as problem:
         show(problem)
-        return job_snapshot.known(job)
+        _draw_stale(job)
+        return
+    over = live and not words.is_live(snapshot.job)
+    if over or _closed(before) != _closed(snapshot):
+        # the whole page once more: what is outside of this fragment changes too
+        st.rerun()
+    now = datetime.now(UTC)
+    _draw_progress(snapshot, now)
+    draw_clients(job, snapshot.rounds, now)
+    _draw_rest(snapshot)
 
 
-def _draw(snapshot: Snapshot, now: datetime) -> None:
+def _closed(snapshot: Snapshot | None) -> list[int]:
+    return views.closed_rounds(snapshot.rounds) if snapshot else []
+
+
+def _draw_stale(job: str) -> None:
+    """What was known before the server went away."""
+    snapshot = job_snapshot.known(job)
+    if snapshot is not None:
+        _draw_progress(snapshot, datetime.now(UTC))
+        _draw_rest(snapshot)
+
+
+def _draw_progress(snapshot: Snapshot, now: datetime) -> None:
     job, rounds = snapshot.job, snapshot.rounds
     draw_header(job, now)
     draw_tiles(job, now)
     draw_charts(rounds, job["rounds"])
     draw_rounds(rounds)
-    draw_clients(job["id"], rounds, now)
+
+
+def _draw_rest(snapshot: Snapshot) -> None:
     draw_events(snapshot.events)
-    draw_export(job, views.closed_rounds(rounds))
     with st.expander("Job file", key="job-file"):
-        st.code(yaml.safe_dump(job["spec"], sort_keys=False), language="yaml")
+        st.code(yaml.safe_dump(snapshot.job["spec"], sort_keys=False), language="yaml")
 
 
+@st.fragment(run_every=REFRESH_S)
 def _draw_choice() -> None:
     st.title("Job", anchor=False)
     st.write("Which job? These are the newest:")
     with problems_shown():
         for job in api().jobs(limit=10)["items"]:
             label = words.plain(words.sentence([job["name"], job["state"]]))
-            st.page_link("pages/job.py", label=label, query_params={"job": job["id"]})
+            # not a page link: to the page that is open it leads nowhere
+            if st.button(label, key=f"open-{job['id']}"):
+                st.query_params["job"] = job["id"]
+                st.rerun()
     st.page_link("pages/jobs.py", label="All jobs")
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 import yaml
 
 from dashboard.api_client import ApiClient, ApiProblem
-from dashboard.components.connection import api, show
+from dashboard.components.connection import REFRESH_S, api, show
 from dashboard.components.job_form import Choices, draw_form, form_fields
 from dashboard.form_field import Field
 from dashboard.forms import nest
@@ -25,9 +25,8 @@ def page() -> None:
     st.title("New job", anchor=False)
     try:
         choices = _choices(api())
-    except ApiProblem as problem:
-        show(problem)
-        st.button("Try again")
+    except ApiProblem:
+        _await_server()
         return
     found = [_named(field) for field in form_fields(choices)]
     refusal: Refusal | None = st.session_state.get(REFUSAL)
@@ -37,6 +36,16 @@ def page() -> None:
             st.error(refusal.summary(found))
     values = draw_form(found, refusal)
     _draw_end(found, values)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _await_server() -> None:
+    try:
+        _choices(api())
+    except ApiProblem as problem:
+        show(problem)
+        return
+    st.rerun()
 
 
 def _draw_end(found: Sequence[Field], values: dict[str, Any]) -> None:

@@ -123,8 +123,10 @@ def test_a_wrong_key_is_a_message_with_advice(
 
 def test_without_a_job_the_newest_are_offered(fake_api: FakeApi, open_page: OpenPage) -> None:
     _running(fake_api)
-    labels = [link.label for link in open_page(PAGE).page_link]
-    assert labels == ["demo · running", "All jobs"]
+    app = open_page(PAGE)
+    assert app.button[0].label == "demo · running"
+    app.button[0].click().run()
+    assert app.title[0].value == "demo"
 
 
 def test_the_job_file_is_there_to_copy(fake_api: FakeApi, open_page: OpenPage) -> None:

@@ -80,12 +80,12 @@ def test_a_number_outside_of_its_bounds_is_told_at_once(open_page: OpenPage) -> 
     assert _red(app) == [r":red[0\: allowed is at least 1, at most 100000]"]
 
 
-def test_a_server_that_is_away_is_a_message_with_another_try(
+def test_a_server_that_is_away_is_a_message_until_it_is_back(
     fake_api: FakeApi, open_page: OpenPage
 ) -> None:
     fake_api.down = True
     app = open_page(PAGE)
     assert app.error[0].value == "The database is locked"
     fake_api.down = False
-    app.button[0].click().run()
+    app.run()
     assert app.button(key="submit-job").label == "Submit job"

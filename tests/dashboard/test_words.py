@@ -68,7 +68,18 @@ def test_what_a_client_does_is_said_in_words(client: dict[str, Any], text: str) 
     assert words.doing({**client, "heartbeat_at": beat}, NOW) == text
 
 
+def test_what_a_job_waits_for_is_a_sentence() -> None:
+    job = {"state": "running", "waiting_for": "client 7"}
+    assert words.waiting(job) == "Waiting for client 7"
+    assert words.waiting({**job, "waiting_for": "waiting for client 7"}) == "waiting for client 7"
+    assert words.waiting({**job, "state": "done"}) == ""
+
+
+def test_an_address_in_a_text_can_still_be_copied() -> None:
+    assert "\u200b" not in words.plain("at http://127.0.0.1:8000: refused")
+
+
 def test_text_of_others_is_no_markdown() -> None:
     assert words.plain("![x](http://a.b) :material/home:\n*b*") == (
-        r"\!\[x\]\(http\://a\.b\) \:material/home\: \*b\*"
+        r"\!\[x\]\(http\://a\.b\) " + "\\:\u200b" + r"material/home\: \*b\*"
     )

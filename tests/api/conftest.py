@@ -1,0 +1,137 @@
+"""Both databases, the settings and caches of one process, the HTTP client, a tiny real job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from api import settings as settings_module
+from api.coordinator.advance import store
+from api.db.session import engine_of
+from api.deps import blob_store
+from api.queue import celery_app
+from api.settings import Settings
+from tests.api import databases
+from tests.api.exchange import USER_KEY, WORKER_KEY, as_user
+from tests.api.house import House
+from tests.api.tiny import write_model, write_rows
+
+Json = dict[str, Any]
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    databases.migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_database() -> Iterator[str]:
+    databases.require_postgres()
+    with databases.postgres() as url:
+        yield databases.migrated(url)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database without a row in it."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        return databases.copy_of_sqlite(template, tmp_path / "test.db")
+    return databases.emptied(request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+def settings(
+    database_url: str, tmp_path: Path, dataset_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """The process's settings, made anew, with everything under a folder of the test."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "cache").symlink_to(dataset_cache)
+    given = {
+        "HOME": str(home),
+        "DATABASE_URL": database_url,
+        "BROKER_URL": "filesystem://",
+        "BOOTSTRAP_API_KEY": USER_KEY,
+        "BOOTSTRAP_WORKER_KEY": WORKER_KEY,
+        "THREADS": "1",
+        "DEVICE": "cpu",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"FEDKRSO_{name}", value)
+    forget()
+    yield settings_module.settings()
+    forget()
+
+
+def forget() -> None:
+    """Empties what a process keeps for its whole life."""
+    if celery_app.cache_info().currsize:
+        celery_app().close()
+    if settings_module.settings.cache_info().currsize:
+        engine_of(settings_module.settings().database).dispose()
+    for kept in (settings_module.settings, blob_store, celery_app, store):
+        kept.cache_clear()
+    engine_of.cache_clear()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Engine:
+    return engine_of(settings.database)
+
+
+@pytest.fixture
+def house(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> House:
+    return House(settings, engine, monkeypatch)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The service as a user's program sees it."""
+    from api.main import app
+
+    with TestClient(app, headers=as_user(), raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real model of a few thousand weights and rows to fine-tune it on."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_model(folder / "model")
+    write_rows(folder / "rows.jsonl")
+    return folder
+
+
+@pytest.fixture
+def tiny_job(tiny_files: Path) -> Callable[..., Json]:
+    """The body of a job that runs in a second; arguments replace its fields."""
+
+    def make(**changed: Any) -> Json:
+        job = {
+            "name": "tiny",
+            "model": str(tiny_files / "model"),
+            "data": {"train": str(tiny_files / "rows.jsonl")},
+            "partition": {"kind": "iid"},
+            "clients": {"count": 3, "per_round": 2},
+            "rounds": 2,
+            "local": {"steps": 4, "batch_size": 4, "max_length": 8, "lr": 0.01},
+            "method": {"name": "fedkrso", "rank": 2, "seeds": 3, "interval": 2},
+        }
+        return json.loads(json.dumps(job | changed))
+
+    return make

@@ -1,0 +1,153 @@
+"""Random interleavings of everything that clients and coordinators can do, on SQLite."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from api import settings as settings_module
+from api.db.session import engine_of
+from api.errors import ApiError
+from api.schemas import AssignmentOut
+from tests.api import databases
+from tests.api.conftest import forget
+from tests.api.house import House, toy_update
+
+CLIENTS, ROUNDS = 3, 2
+
+
+class Rounds(RuleBasedStateMachine):
+    """A job whose workers and coordinators come in any order."""
+
+    template: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="fedkrso-rounds-"))
+        self.patch = pytest.MonkeyPatch()
+        url = databases.copy_of_sqlite(self.template, self.folder / "test.db")
+        for name, value in {"HOME": self.folder, "DATABASE_URL": url, "THREADS": 1}.items():
+            self.patch.setenv(f"FEDKRSO_{name}", str(value))
+        self.patch.setattr("api.queue._send", lambda *_: None)
+        forget()
+        self.house = House(settings_module.settings(), engine_of(url), self.patch)
+        self.house.settings.max_attempts = 3
+        self.job = self.house.job(CLIENTS, ROUNDS)
+        self.claimed: list[AssignmentOut] = []
+        self.closed_before = 0
+
+    def teardown(self) -> None:
+        if self.house.get(self.job).state == "running":
+            self.job_ends()
+        forget()
+        self.patch.undo()
+        shutil.rmtree(self.folder)
+
+    def job_ends(self) -> None:
+        """However it came here, honest workers and a coordinator bring the job to its end."""
+        for _ in range(ROUNDS + 1):
+            for seat in self.house.seats(self.job):
+                if seat.state == "leased":
+                    self.house.lease_runs_out(seat.id)
+            self.house.advance(self.job)
+            self.house.finish_round(self.job)
+        job = self.house.get(self.job)
+        assert job.state in ("done", "failed")
+        if job.state == "done":
+            assert [row.state for row in self.house.rounds(self.job)] == ["closed"] * (ROUNDS + 1)
+        else:
+            assert job.reason is not None
+            assert "clients failed" in job.reason
+
+    @rule()
+    def advance(self) -> None:
+        self.house.advance(self.job)
+
+    @rule(worker=st.sampled_from("ab"))
+    def claim(self, worker: str) -> None:
+        if (seat := self.house.claim_or_none(worker)) is not None:
+            self.claimed.append(seat)
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data())
+    def heartbeat(self, data: st.DataObject) -> None:
+        self.try_with(data, self.house.heartbeat)
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data())
+    def fetch(self, data: st.DataObject) -> None:
+        self.try_with(data, self.house.fetch)
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data(), value=st.sampled_from([1.0, 2.0]))
+    def hand_in(self, data: st.DataObject, value: float) -> None:
+        self.try_with(data, lambda seat: self.house.hand_in(seat, toy_update((value, value))))
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        self.try_with(data, self.house.give_back)
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        seat = data.draw(st.sampled_from(self.claimed))
+        self.house.lease_runs_out(seat.id)
+
+    @rule(number=st.integers(1, ROUNDS))
+    def deadline(self, number: int) -> None:
+        done = [s for s in self.house.seats(self.job, number) if s.state == "done"]
+        if 2 * len(done) >= CLIENTS:  # with less the job would end as it should
+            self.house.deadline_passes(self.job, number)
+
+    def try_with(self, data: st.DataObject, act: object) -> None:
+        """A lease may be stale by now: then it is refused, and nothing else happens."""
+        seat = data.draw(st.sampled_from(self.claimed))
+        try:
+            act(seat)  # type: ignore[operator]
+        except ApiError as error:
+            assert error.status == 409
+
+    @invariant()
+    def each_client_has_one_update_of_a_round(self) -> None:
+        updates = Counter(
+            (event.data["client"], event.text.split("(")[1].split(",")[0])
+            for event in self.house.events(self.job)
+            if event.kind == "update"
+        )
+        assert not [which for which, count in updates.items() if count > 1]
+        seats = self.house.seats(self.job)
+        assert len({(seat.number, seat.client) for seat in seats}) == len(seats)
+
+    @invariant()
+    def each_round_closes_once_and_in_order(self) -> None:
+        job = self.house.get(self.job)
+        assert job.rounds_closed >= self.closed_before
+        assert job.rounds_closed == self.house.count(self.job, "round-closed")
+        assert self.house.count(self.job, "round-opened") <= job.rounds_closed + 1
+        self.closed_before = job.rounds_closed
+
+    @invariant()
+    def nothing_unforeseen_happened(self) -> None:
+        assert self.house.get(self.job).errors == 0
+
+
+def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path) -> None:
+    Rounds.template = sqlite_template
+    case = Rounds.TestCase
+    case.settings = settings(
+        max_examples=20,
+        stateful_step_count=25,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    case().runTest()

@@ -1,0 +1,168 @@
+"""What a job needs next: each answer of the engine as a sentence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedkrso_core.engine import (
+    Aggregate,
+    Extend,
+    Fail,
+    Finish,
+    JobView,
+    Open,
+    RoundView,
+    Seat,
+    Wait,
+    evaluates,
+    lacking,
+    needed,
+    next_action,
+    participants,
+    totals,
+)
+from fedkrso_core.methods import METHODS
+from fedkrso_core.payload import Payload
+from fedkrso_core.spec import JobSpec
+
+JOURNAL, NEWEST_ONLY = METHODS["fedkrso"], METHODS["fedavg"]
+STATES = {"d": "done", "p": "pending", "l": "leased", "f": "failed", "c": "cancelled"}
+
+
+def collecting(seats: str, extended: bool = False) -> JobView:
+    """Round 3 of 5 with its deadline at 100 s; one letter for each client's state."""
+    placed = tuple(Seat(client, STATES[letter]) for client, letter in enumerate(seats))
+    return JobView(5, 2, RoundView(3, "collecting", 100.0, extended, placed))
+
+
+def action(seats: str, now: float = 0.0, quorum: float = 1.0, extended: bool = False) -> Any:
+    return next_action(collecting(seats, extended), now, quorum)
+
+
+def test_a_new_job_opens_its_first_round() -> None:
+    assert next_action(JobView(5, 0), 0.0, 1.0) == Open(1)
+
+
+def test_a_closed_round_is_followed_by_the_next() -> None:
+    assert next_action(JobView(5, 2), 0.0, 1.0) == Open(3)
+
+
+def test_a_job_finishes_after_its_last_round() -> None:
+    assert next_action(JobView(5, 5), 0.0, 1.0) == Finish()
+
+
+def test_an_aggregating_round_is_aggregated_again_after_a_crash() -> None:
+    view = RoundView(3, "aggregating", 100.0, False, (Seat(0, "done"), Seat(1, "failed")))
+    assert next_action(JobView(5, 2, view), 1e9, 1.0) == Aggregate(3)
+
+
+def test_a_round_waits_for_its_clients() -> None:
+    assert action("dplp") == Wait("3 of 4 clients of round 3")
+
+
+def test_a_round_with_all_updates_is_aggregated() -> None:
+    assert action("dddd") == Aggregate(3)
+
+
+def test_before_the_deadline_a_quorum_still_waits() -> None:
+    assert action("dddl", now=99.9, quorum=0.5) == Wait("1 of 4 clients of round 3")
+
+
+def test_at_the_deadline_a_quorum_is_enough() -> None:
+    assert action("ddlp", now=100.0, quorum=0.5) == Aggregate(3)
+
+
+def test_a_quorum_without_anyone_working_does_not_wait() -> None:
+    assert action("ddff", now=0.0, quorum=0.5) == Aggregate(3)
+
+
+def test_the_first_deadline_below_the_quorum_extends() -> None:
+    assert action("dlpp", now=100.0, quorum=0.5) == Extend(3)
+
+
+def test_the_second_deadline_below_the_quorum_fails() -> None:
+    reason = "round 3: 1 of 4 updates at the deadline, 2 needed"
+    assert action("dlpp", now=100.0, quorum=0.5, extended=True) == Fail(reason)
+
+
+def test_an_extended_round_waits_for_its_new_deadline() -> None:
+    assert action("dlpp", now=99.0, quorum=0.5, extended=True) == Wait("3 of 4 clients of round 3")
+
+
+def test_a_quorum_out_of_reach_fails_at_once() -> None:
+    reason = "round 3: 3 of 4 clients failed, 2 updates are needed"
+    assert action("fffd", now=0.0, quorum=0.5) == Fail(reason)
+
+
+def test_a_failed_client_is_no_problem_above_the_quorum() -> None:
+    assert action("fddd", quorum=0.75) == Aggregate(3)
+    assert action("fddd", quorum=0.76) == Fail(
+        "round 3: 1 of 4 clients failed, 4 updates are needed"
+    )
+
+
+def test_at_least_one_update_is_always_needed() -> None:
+    assert action("ff", now=200.0, quorum=0.0) == Fail(
+        "round 3: 2 of 2 clients failed, 1 updates are needed"
+    )
+
+
+@pytest.mark.parametrize(("quorum", "total", "needed"), [(0.07, 100, 7), (0.56, 25, 14)])
+def test_a_quorum_is_not_raised_by_rounding(quorum: float, total: int, needed: int) -> None:
+    seats = "d" * needed + "f" * (total - needed)
+    assert action(seats, quorum=quorum) == Aggregate(3)
+
+
+@pytest.mark.parametrize(
+    ("have", "number", "rounds"),
+    [(None, 1, [0]), (None, 4, [0, 1, 2, 3]), (0, 2, [1]), (1, 4, [2, 3]), (3, 4, [])],
+)
+def test_with_a_journal_a_client_lacks_all_it_was_not_sent(
+    have: int | None, number: int, rounds: list[int]
+) -> None:
+    assert list(lacking(JOURNAL, have, number)) == rounds
+
+
+@pytest.mark.parametrize(("have", "number"), [(None, 1), (None, 4), (1, 4), (2, 4)])
+def test_without_a_journal_a_client_lacks_the_newest(have: int | None, number: int) -> None:
+    assert list(lacking(NEWEST_ONLY, have, number)) == [number - 1]
+
+
+def test_a_journal_needs_every_state_before_the_round() -> None:
+    assert [list(needed(JOURNAL, n)) for n in (1, 3)] == [[0], [0, 1, 2]]
+
+
+def test_without_a_journal_the_newest_state_is_needed() -> None:
+    assert [list(needed(NEWEST_ONLY, n)) for n in (1, 3)] == [[0], [2]]
+
+
+def test_clients_of_a_round_are_drawn_from_the_seed(job: Callable[..., JobSpec]) -> None:
+    def drawn(seed: int, number: int) -> list[int]:
+        spec = job(clients={"count": 50, "per_round": 10}, seed=seed)
+        return participants(JOURNAL, JOURNAL.Config(), spec, Payload(), number)
+
+    assert drawn(1, 1) == drawn(1, 1) == sorted(set(drawn(1, 1)))
+    assert len(drawn(1, 1)) == 10
+    assert drawn(1, 1) != drawn(1, 2)
+    assert drawn(1, 1) != drawn(2, 1)
+    assert len({client for number in range(40) for client in drawn(1, number)}) == 50
+
+
+def test_evaluation_comes_every_so_often_and_at_the_end(job: Callable[..., JobSpec]) -> None:
+    spec = job(rounds=7, evaluate={"every": 3})
+    assert [n for n in range(1, 8) if evaluates(spec, n)] == [3, 6, 7]
+
+
+def test_totals_are_sums_and_the_highest_memory() -> None:
+    rounds = [
+        {"bytes_up": 1, "bytes_down": 10, "peak_memory_bytes": 5, "seconds": {"train": 0.5}},
+        {"bytes_up": 2, "bytes_down": 20, "peak_memory_bytes": 3, "seconds": {"evaluate": 0.25}},
+    ]
+    assert totals(rounds) == {
+        "bytes_up": 3,
+        "bytes_down": 30,
+        "peak_memory_bytes": 5,
+        "seconds": {"train": 0.5, "aggregate": 0.0, "evaluate": 0.25},
+    }
+    assert totals([])["peak_memory_bytes"] == 0

@@ -1,0 +1,295 @@
+"""What every method of the registry must do. A new method is tested here without a line more;
+it only states its learning rate and, as its docstring does, the bytes of its upload."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fedkrso_core.methods
+from fedkrso_core.engine import participants
+from fedkrso_core.errors import PayloadError
+from fedkrso_core.expect import check_upload
+from fedkrso_core.method import Update, pack
+from fedkrso_core.methods import METHODS
+from fedkrso_core.ops.targets import head_names, target_linears
+from fedkrso_core.payload import Payload, decode, encode
+
+# local learning rates at which the tiny problem is learnt
+LEARNING_RATES = {"fedkrso": 3e-3, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
+
+# methods whose client ends with its own weights in the model, exactly as the server rebuilds them
+ENDS_IN_ITS_WEIGHTS = {"fedkrso", "fedavg"}
+
+
+def fedkrso_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
+    return 4 * config.rank * sum(m.out_features for m in layers.values()) * used + 4 * head
+
+
+def fedavg_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
+    return 4 * parameters
+
+
+def fedit_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
+    return 4 * config.rank * sum(m.in_features + m.out_features for m in layers.values()) + 4 * head
+
+
+def ffa_lora_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
+    return 4 * config.rank * sum(m.out_features for m in layers.values()) + 4 * head
+
+
+UPLOAD_BYTES: dict[str, Callable[..., int]] = {
+    "fedkrso": fedkrso_bytes,
+    "fedavg": fedavg_bytes,
+    "fedit": fedit_bytes,
+    "ffa_lora": ffa_lora_bytes,
+}
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture(params=METHODS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def fed(name: str, federation: Make) -> Any:
+    """A job of three unequal clients after its first round, so that there is something to send."""
+    made = federation(method={"name": name}, local={"steps": 4})
+    made.play(1)
+    return made
+
+
+def updates_of(fed: Any) -> dict[int, Update]:
+    return {client: fed.train(client) for client in range(3)}
+
+
+def same(one: Payload, other: Payload) -> bool:
+    return encode(one) == encode(other)
+
+
+def test_every_file_of_methods_is_in_the_registry() -> None:
+    folder = Path(fedkrso_core.methods.__file__).parent
+    assert sorted(METHODS) == sorted(f.stem for f in folder.glob("*.py") if f.stem != "__init__")
+
+
+def test_the_method_has_the_name_of_its_file(name: str) -> None:
+    method = METHODS[name]
+    assert (method.name, method.train.__module__) == (name, f"fedkrso_core.methods.{name}")
+    assert method.title
+    assert method.paper in (method_doc(name))
+
+
+def method_doc(name: str) -> str:
+    return str(getattr(fedkrso_core.methods, name).__doc__)
+
+
+def test_its_config_survives_json(name: str) -> None:
+    config = METHODS[name].Config()
+    assert METHODS[name].Config.model_validate_json(config.model_dump_json()) == config
+
+
+def test_its_options_have_defaults_and_descriptions(name: str) -> None:
+    schema = METHODS[name].Config.model_json_schema()
+    assert not schema.get("required")
+    for option, field in schema.get("properties", {}).items():
+        assert field.get("description"), option
+
+
+def test_its_config_refuses_unknown_options(name: str) -> None:
+    with pytest.raises(ValueError, match="extra"):
+        METHODS[name].Config(no_such_option=1)
+
+
+def test_its_states_and_uploads_survive_the_codec(fed: Any) -> None:
+    update = fed.train(1)
+    for payload in (*fed.states, fed.aggregate({1: update}), update.upload):
+        again = decode(encode(payload))
+        assert again.scalars == json.loads(json.dumps(payload.scalars))
+        assert same(again, payload)
+
+
+def test_the_same_seed_gives_the_same_bytes(fed: Any, name: str, federation: Make) -> None:
+    first = pack(fed.train(1))
+    assert pack(fed.train(1)) == first
+    again = federation(method={"name": name}, local={"steps": 4})
+    again.states = fed.states
+    assert pack(again.train(1)) == first
+
+
+def test_the_order_of_training_does_not_matter(fed: Any) -> None:
+    forwards = updates_of(fed)
+    backwards = {client: fed.train(client) for client in (2, 1, 0)}
+    assert all(pack(forwards[client]) == pack(backwards[client]) for client in range(3))
+
+
+def test_another_job_seed_gives_other_bytes(name: str, federation: Make) -> None:
+    one, other = (federation(method={"name": name}, seed=seed).train(0) for seed in (1, 2))
+    assert pack(one) != pack(other)
+
+
+def test_training_leaves_the_models_modules_as_they_were(fed: Any) -> None:
+    before = {path: id(module) for path, module in fed.model.named_modules()}
+    fed.train(0)
+    assert {path: id(module) for path, module in fed.model.named_modules()} == before
+
+
+def test_training_leaves_no_gradients_behind(fed: Any) -> None:
+    fed.train(0)
+    assert all(parameter.grad is None for parameter in fed.model.parameters())
+
+
+def test_every_step_is_told(fed: Any) -> None:
+    from fedkrso_core.global_model import StateRef
+    from fedkrso_core.payload import digest
+
+    told: list[int] = []
+    chain = [StateRef(digest(encode(s)), lambda s=s: s) for s in fed.states]
+    fed.work.train(chain, 0, fed.round, told.append)
+    assert told == [1, 2, 3, 4]
+
+
+def test_its_uploads_are_as_expected(fed: Any, tmp_path: Path) -> None:
+    expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+    for client in range(3):
+        path = tmp_path / f"upload-{client}"
+        path.write_bytes(pack(fed.train(client)))
+        check_upload(path, expected, fed.sizes[client])
+
+
+def test_what_it_expects_survives_json(fed: Any) -> None:
+    expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+    assert type(expected).model_validate(expected.model_dump(mode="json")) == expected
+
+
+def test_what_it_expects_needs_no_weights(fed: Any) -> None:
+    from fedkrso_core.models import shapes_only
+
+    shapes = shapes_only(fed.job.model, ("animals", "tools", "weather"))
+    expected = fed.method.expect(fed.config, shapes, fed.states[-1])
+    assert expected == fed.method.expect(fed.config, fed.model, fed.states[-1])
+
+
+def test_an_upload_with_a_tensor_less_is_refused(fed: Any, tmp_path: Path) -> None:
+    expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+    update = fed.train(0)
+    for lost in list(update.upload.tensors)[::7]:
+        rest = {n: t for n, t in update.upload.tensors.items() if n != lost}
+        path = tmp_path / "upload"
+        path.write_bytes(encode(replace(update.upload, tensors=rest)))
+        with pytest.raises(PayloadError, match="the update lacks 1 tensors"):
+            check_upload(path, expected)
+
+
+@pytest.mark.parametrize("junk", [None, "junk", -1e30, [1], {}], ids=repr)
+def test_an_upload_with_junk_for_a_scalar_is_refused(fed: Any, tmp_path: Path, junk: Any) -> None:
+    """What the door lets in must not break or poison the aggregation of everybody's round."""
+    expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+    upload, path = fed.train(0).upload, tmp_path / "upload"
+    let_in = []
+    for scalar in upload.scalars:
+        path.write_bytes(encode(replace(upload, scalars={**upload.scalars, scalar: junk})))
+        try:
+            check_upload(path, expected)
+            let_in.append(scalar)
+        except PayloadError:
+            continue
+    assert let_in == ([] if junk != {} else [n for n in let_in if n == "metrics"])
+
+
+def test_the_order_of_arrival_does_not_matter(fed: Any) -> None:
+    updates = updates_of(fed)
+    arrived = {client: updates[client] for client in (2, 0, 1)}
+    assert same(fed.aggregate(arrived), fed.aggregate(updates))
+
+
+def test_the_order_of_clients_matters_only_in_the_last_bit(fed: Any) -> None:
+    updates = updates_of(fed)
+    one = fed.aggregate(updates)
+    other = fed.method.aggregate(fed.config, fed.states[-1], [updates[c] for c in (2, 0, 1)])
+    assert one.scalars.keys() == other.scalars.keys()
+    for tensor in one.tensors:
+        assert torch.allclose(one.tensors[tensor], other.tensors[tensor], atol=1e-7)
+
+
+def test_aggregating_twice_is_the_same(fed: Any) -> None:
+    updates = updates_of(fed)
+    assert same(fed.aggregate(updates), fed.aggregate(updates))
+
+
+def test_a_missing_client_only_reweights(fed: Any) -> None:
+    updates = updates_of(fed)
+    del updates[1]
+    state, (n0, n2) = fed.aggregate(updates), (fed.sizes[0], fed.sizes[2])
+    for tensor, value in state.tensors.items():
+        zero = torch.zeros_like(value)  # a tensor that a client did not send counts as zero
+        parts = [updates[c].upload.tensors.get(tensor, zero).double() for c in (0, 2)]
+        mean = (n0 * parts[0] + n2 * parts[1]) / (n0 + n2)
+        assert torch.allclose(value.double(), mean, atol=1e-6)
+
+
+def test_a_single_clients_update_gives_its_own_weights(fed: Any, name: str) -> None:
+    if name not in ENDS_IN_ITS_WEIGHTS:
+        pytest.skip("its client does not end in merged weights")
+    update = fed.train(2)
+    own = fed.weights()
+    fed.close({2: update})
+    rebuilt = fed.global_weights()
+    assert largest_difference(own, rebuilt) < 1e-6
+
+
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    return max((one[n] - other[n]).abs().max().item() for n in one)
+
+
+def test_a_round_changes_the_global_model(fed: Any) -> None:
+    before = fed.global_weights()
+    fed.play(1)
+    assert largest_difference(before, fed.global_weights()) > 1e-4
+
+
+def test_the_first_state_is_the_base_model(name: str, federation: Make) -> None:
+    made = federation(method={"name": name})
+    base = made.weights()
+    assert largest_difference(base, made.global_weights()) == 0.0
+    assert made.states[0].tensors == {}
+
+
+def test_the_bytes_of_its_upload_are_its_docstrings(fed: Any, name: str) -> None:
+    update = fed.train(0)
+    parameters = {n: p.numel() for n, p in fed.model.named_parameters()}
+    bytes_of_tensors = UPLOAD_BYTES[name](
+        target_linears(fed.model, "all-linear"),
+        fed.config,
+        parameters=sum(parameters.values()),
+        head=sum(parameters[n] for n in head_names(fed.model)),
+        used=len({n.split("/")[1] for n in update.upload.tensors if n.startswith("A/")}),
+    )
+    assert sum(t.nbytes for t in update.upload.tensors.values()) == bytes_of_tensors
+
+
+def test_its_clients_are_as_many_as_asked(fed: Any) -> None:
+    rng = np.random.default_rng(0)
+    chosen = fed.method.select(fed.config, fed.states[-1], range(20), 7, rng)
+    assert len(set(chosen)) == len(chosen) == 7
+    assert set(chosen) <= set(range(20))
+    spec = fed.job
+    again = participants(fed.method, fed.config, spec, fed.states[-1], 2)
+    assert participants(fed.method, fed.config, spec, fed.states[-1], 2) == again
+
+
+def test_the_tiny_problem_is_learnt(name: str, federation: Make) -> None:
+    local = {"steps": 10, "batch_size": 8, "lr": LEARNING_RATES[name]}
+    made = federation(method={"name": name}, local=local)
+    losses = [made.loss()]
+    for _ in range(3):
+        made.play(1)
+        losses.append(made.loss())
+    assert losses[-1] < 0.8 * losses[0], losses

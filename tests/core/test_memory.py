@@ -1,0 +1,65 @@
+"""Peak memory of a stretch of work."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedkrso_core.memory import measured, tune_allocator
+
+MIB = 2**20
+CPU = torch.device("cpu")
+
+
+def peak_of_allocating(mebibytes: int) -> int:
+    with measured(CPU) as peak:
+        if mebibytes:
+            torch.ones(mebibytes * MIB // 4)  # given back before the end
+    return peak.bytes
+
+
+needs_reset = pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="the resident peak cannot be reset"
+)
+
+
+@needs_reset
+def test_the_peak_shows_what_was_given_back() -> None:
+    tune_allocator()
+    nothing = peak_of_allocating(0)
+    assert 190 * MIB < peak_of_allocating(200) - nothing < 230 * MIB
+
+
+@needs_reset
+def test_each_stretch_has_its_own_peak() -> None:
+    tune_allocator()
+    peak_of_allocating(200)
+    assert peak_of_allocating(20) < peak_of_allocating(200) - 150 * MIB
+
+
+def test_the_peak_is_stored_even_after_an_error() -> None:
+    def fail_inside() -> None:
+        with measured(CPU) as peak:
+            peaks.append(peak)
+            raise RuntimeError("in the middle of training")
+
+    peaks: list[object] = []
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_inside()
+    assert peaks[0].bytes > MIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not Linux")
+def test_the_peak_is_at_least_what_is_resident_now() -> None:
+    with measured(CPU) as peak:
+        status = Path("/proc/self/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    assert peak.bytes >= int(resident.split()[1]) * 1024 - MIB
+
+
+@pytest.mark.gpu
+def test_on_cuda_the_peak_is_the_allocators() -> None:
+    with measured(torch.device("cuda")) as peak:
+        torch.ones(50 * MIB // 4, device="cuda")
+    assert 50 * MIB <= peak.bytes < 60 * MIB

@@ -1,0 +1,38 @@
+"""Metrics against numbers computed by hand."""
+
+import numpy as np
+import pytest
+
+from fedkrso_core.metrics import classification_metrics
+
+
+def metrics(truth: list[int], predicted: list[int], labels: int) -> dict[str, float]:
+    return classification_metrics(np.array(truth), np.array(predicted), labels)
+
+
+def test_two_labels_count_the_f1_of_label_one() -> None:
+    # of label 1: 2 right, 1 too many, 1 missed
+    found = metrics([1, 1, 0, 0, 1], [1, 0, 0, 1, 1], 2)
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert found["mcc"] == pytest.approx((2 * 1 - 1 * 1) / (3 * 2 * 3 * 2) ** 0.5)
+
+
+def test_more_labels_count_the_mean_f1_of_all() -> None:
+    found = metrics([0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0], 3)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["f1"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
+
+
+def test_perfect_answers_score_one() -> None:
+    assert set(metrics([0, 1, 2], [0, 1, 2], 3).values()) == {1.0}
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_a_single_answer_for_everything_scores_no_correlation(labels: int) -> None:
+    assert metrics([0, 1, 0, 1], [0, 0, 0, 0], labels)["mcc"] == 0.0
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_rows_of_one_label_can_be_scored(labels: int) -> None:
+    assert metrics([0, 0], [0, 0], labels)["accuracy"] == 1.0

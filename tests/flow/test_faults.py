@@ -1,0 +1,65 @@
+"""A process that dies changes nothing but the time it takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def _leased(http: httpx.Client, job_id: str, number: int) -> dict[str, Any]:
+    """A client of a round that is in the middle of its training."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        answer = http.get(f"/v1/jobs/{job_id}/rounds/{number}/clients")
+        for client in answer.json().get("items", []):
+            if client["state"] == "leased" and 0 < client["step"] < client["steps"]:
+                return dict(client)
+        time.sleep(0.05)
+    raise AssertionError(f"nobody trains in round {number}")
+
+
+def test_worker_killed_in_a_round_changes_nothing(
+    up: Any, job: dict[str, Any], undisturbed: Callable[..., Any]
+) -> None:
+    job["local"]["steps"] = 300
+    summary, rounds, _ = undisturbed(job)
+    with up("--no-dashboard", FEDKRSO_LEASE_S="3") as service, service.client() as http:
+        job_id = http.post("/v1/jobs", json=job).json()["id"]
+        victim = _leased(http, job_id, 2)
+        os.kill(int(victim["worker"].rsplit(":", 1)[1]), signal.SIGKILL)
+        done = service.wait(job_id)
+        served = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
+        seats = http.get(f"/v1/jobs/{job_id}/rounds/2/clients").json()["items"]
+        events = http.get(f"/v1/jobs/{job_id}/events?format=json").json()["items"]
+    assert done["state"] == "done", done
+    assert done["model_sha256"] == summary["model_sha256"]
+    assert [r["metrics"] for r in served] == [r["metrics"] for r in rounds]
+    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in rounds]
+    assert max(seat["attempt"] for seat in seats) == 2
+    assert "lease-lost" in {event["kind"] for event in events}
+
+
+def test_service_killed_as_a_whole_goes_on_when_started_again(
+    up: Any, job: dict[str, Any], undisturbed: Callable[..., Any]
+) -> None:
+    job["local"]["steps"] = 300
+    summary, _, _ = undisturbed(job)
+    quick = {"FEDKRSO_LEASE_S": "3", "FEDKRSO_AGGREGATE_LEASE_S": "3"}
+    with up("--no-dashboard", **quick) as service, service.client() as http:
+        job_id = http.post("/v1/jobs", json=job).json()["id"]
+        _leased(http, job_id, 2)
+        os.kill(service.process.pid, signal.SIGKILL)
+        service.process.wait()
+    (service.home / "server.json").unlink(missing_ok=True)
+    with up("--no-dashboard", **quick) as again:
+        done = again.wait(job_id)
+    assert done["state"] == "done", done
+    assert done["model_sha256"] == summary["model_sha256"]
