@@ -49,7 +49,8 @@ def not_found(what: str, value: object) -> ApiError:
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of a route's refusals."""
-    content = {"application/problem+json": {"schema": ProblemOut.model_json_schema()}}
+    schema = {"$ref": "#/components/schemas/ProblemOut"}
+    content = {"application/problem+json": {"schema": schema}}
     return {
         s: {"model": ProblemOut, "description": "Problem", "content": content} for s in statuses
     }

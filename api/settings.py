@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fedkrso_core.home import home
+from fedkrso_core.home import expanded, home
 
 
 class Settings(BaseSettings):
@@ -16,7 +17,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FEDKRSO_")
 
-    home: Path = Field(default_factory=home, description="State folder of the embedded default")
+    home: Annotated[Path, AfterValidator(expanded)] = Field(
+        default_factory=home, description="State folder of the embedded default"
+    )
     database_url: str = Field("", description="Default: SQLite in the state folder")
     broker_url: str = Field("filesystem://", description="Celery's broker")
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")

@@ -33,6 +33,10 @@ class ApiProblem(CliError):
         self.errors = errors
 
 
+# a job is checked against its model and data, which the server may first have to load
+SUBMIT_TIMEOUT_S = 180.0
+
+
 class ApiClient:
     """A connection to a service; use it as a context manager."""
 
@@ -65,7 +69,9 @@ class ApiClient:
         except (TypeError, ValueError) as error:
             raise CliError(f"the job cannot be written as JSON: {error}", code=2) from None
         headers = {"Content-Type": "application/json"}
-        return self._json("POST", "/v1/jobs", content=body, headers=headers)
+        return self._json(
+            "POST", "/v1/jobs", content=body, headers=headers, timeout=SUBMIT_TIMEOUT_S
+        )
 
     def jobs(
         self, limit: int = 50, after: str | None = None, state: str | None = None

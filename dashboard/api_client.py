@@ -12,6 +12,8 @@ from dashboard.settings import Settings
 
 Json = dict[str, Any]
 TIMEOUT_S = 10.0
+# a job is checked against its model and data, which the server may first have to load
+SUBMIT_TIMEOUT_S = 180.0
 DOWNLOAD_TIMEOUT_S = 300.0
 ACCEPTED = 202
 
@@ -53,7 +55,7 @@ class ApiClient:
 
     def submit(self, spec: Json) -> Json:
         """Starts a job; a spec with wrong fields raises ApiProblem 422 with `errors`."""
-        return _json(self._send("POST", "/v1/jobs", json=spec))
+        return _json(self._send("POST", "/v1/jobs", json=spec, timeout=SUBMIT_TIMEOUT_S))
 
     def cancel(self, job: str) -> None:
         """Stops a job; its closed rounds are kept."""

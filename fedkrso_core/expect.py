@@ -7,7 +7,7 @@ the round sees a byte, and the forecast of bytes is computed from it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -19,12 +19,16 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class Group(BaseModel):
-    """Tensors that come together, name -> (dtype, shape), and scalars with their exact value."""
+    """Tensors that come together, name -> (dtype, shape), and what comes with them.
+
+    `scalars` have an exact value, `numbers` lie within (lowest, highest).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     scalars: dict[str, Any] = {}
+    numbers: dict[str, tuple[float, float]] = {}
 
 
 class Expected(BaseModel):
@@ -48,10 +52,20 @@ def check_upload(path: Path, expected: Expected, num_examples: int | None = None
         raise PayloadError(f"num_examples is {claimed!r}; allowed: a whole number from 1")
     if num_examples is not None and claimed != num_examples:
         raise PayloadError(f"num_examples is {claimed}; this client has {num_examples} rows")
+    _check_metrics(header.scalars.get("metrics"))
     with path.open("rb") as file:
         for name, tensor in header.tensors.items():
             _check_finite(file, header.data_start, name, tensor)
     return header
+
+
+def _check_metrics(metrics: Any) -> None:
+    if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
+        raise PayloadError(f"metrics is {metrics!r}; allowed: an object of numbers")
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_names(header: Header, expected: Expected) -> None:
@@ -72,11 +86,20 @@ def _check_names(header: Header, expected: Expected) -> None:
     if missing:
         raise PayloadError(f"the update lacks {len(missing)} tensors, the first is {missing[0]!r}")
     for group in groups:
-        for name, value in group.scalars.items():
-            if header.scalars.get(name) != value:
-                raise PayloadError(
-                    f"scalar {name!r} is {header.scalars.get(name)!r}; expected {value!r}"
-                )
+        _check_scalars(header, group)
+
+
+def _check_scalars(header: Header, group: Group) -> None:
+    for name, value in group.scalars.items():
+        given = header.scalars.get(name)
+        if given != value:
+            raise PayloadError(f"scalar {name!r} is {given!r}; expected {value!r}")
+    for name, (lowest, highest) in group.numbers.items():
+        given = header.scalars.get(name)
+        if not _is_number(given) or not lowest <= given <= highest:
+            raise PayloadError(
+                f"scalar {name!r} is {given!r}; allowed: a number from {lowest:g} to {highest:g}"
+            )
 
 
 def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> None:

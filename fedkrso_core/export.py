@@ -70,7 +70,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             "",
             f"Fine-tuned from `{Path(spec['model']).name}` on `{Path(spec['data']['train']).name}` "
             f"with `{summary['method']}` over {spec['clients']['count']} clients, "
-            f"{summary['rounds']} rounds. The clients' rows did not leave them.",
+            f"{summary['rounds']} rounds.",
             "",
             f"- labels: {', '.join(summary['labels'])}",
             f"- weights: sha256 `{summary['model_sha256']}`",

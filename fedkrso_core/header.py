@@ -74,7 +74,7 @@ def header_length(head: bytes, size: int) -> int:
 def parse_header(raw: bytes, size: int) -> Header:
     """The header of an encoding of `size` bytes whose JSON header is `raw`."""
     try:
-        fields = json.loads(raw)
+        fields = _strict_json(raw)
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"payload header is not JSON: {error}") from None
     if not isinstance(fields, dict):
@@ -82,16 +82,35 @@ def parse_header(raw: bytes, size: int) -> Header:
     scalars = _scalars(fields.pop("__metadata__", {}))
     data_bytes = size - 8 - len(raw)
     tensors = {name: _tensor(name, info, data_bytes) for name, info in fields.items()}
-    if sum(t.end - t.start for t in tensors.values()) != data_bytes:
-        raise PayloadError(f"payload is truncated or padded: {data_bytes} bytes of tensors")
+    _check_layout(tensors, data_bytes)
     return Header(tensors, scalars, 8 + len(raw))
+
+
+def _strict_json(raw: bytes | str) -> Any:
+    """JSON without NaN and infinities, which Python reads by default and nobody else does."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    return json.loads(raw, parse_constant=refuse)
+
+
+def _check_layout(tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
+    """Tensors lie one after the other, without a gap or an overlap, to the very end."""
+    at = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if tensor.start != at:
+            raise PayloadError(f"tensor {name!r} starts at byte {tensor.start}, expected {at}")
+        at = tensor.end
+    if at != data_bytes:
+        raise PayloadError(f"payload has {data_bytes} bytes of tensors, the header names {at}")
 
 
 def _scalars(metadata: Any) -> dict[str, Any]:
     try:
-        scalars = json.loads(metadata.get("scalars", "{}"))
-    except (AttributeError, TypeError, ValueError, RecursionError):
-        raise PayloadError("payload metadata does not hold JSON scalars") from None
+        scalars = _strict_json(metadata.get("scalars", "{}"))
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise PayloadError(f"payload metadata does not hold JSON scalars: {error}") from None
     if not isinstance(scalars, dict):
         raise PayloadError("payload scalars are not a JSON object")
     return scalars

@@ -8,6 +8,11 @@ from pathlib import Path
 
 def home() -> Path:
     """FEDKRSO_HOME, else ~/.fedkrso; made if it is not there, readable by its owner alone."""
-    path = Path(os.environ.get("FEDKRSO_HOME", "~/.fedkrso")).expanduser().resolve()
+    return expanded(Path(os.environ.get("FEDKRSO_HOME") or "~/.fedkrso"))
+
+
+def expanded(path: Path) -> Path:
+    """The folder as an absolute path, made if it is not there."""
+    path = path.expanduser().resolve()
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path

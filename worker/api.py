@@ -39,6 +39,10 @@ class Api:
         self._http = httpx.Client(base_url=server, headers=headers, timeout=timeout)
         self._give_up_s = give_up_s
 
+    def close(self) -> None:
+        """Closes the connections to the service."""
+        self._http.close()
+
     def claim(self, worker: str) -> dict[str, Any] | None:
         """An assignment with its lease, or None; not retried, the next hint asks again."""
         answer = _checked(self._http.post("/v1/assignments/claim", json={"worker": worker}))

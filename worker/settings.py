@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fedkrso_core.home import home
+from fedkrso_core.home import expanded, home
 
 
 class Settings(BaseSettings):
@@ -15,7 +16,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FEDKRSO_")
 
-    home: Path = Field(default_factory=home, description="State folder: queue, cache, snapshots")
+    home: Annotated[Path, AfterValidator(expanded)] = Field(
+        default_factory=home, description="State folder: queue, cache, snapshots"
+    )
     server: str = Field("http://127.0.0.1:8000", description="The API's address")
     api_key: str = Field("", description="A key of role worker")
     broker_url: str = Field("filesystem://", description="Celery's broker")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.coordinator.advance import store
 from api.coordinator.store import Store, rounds_ledger
+from api.db.jobs import OPEN_STATES
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
 from api.services.jobs import rounds_of
@@ -32,6 +33,8 @@ def build(job_id: str, number: int) -> None:
     except Exception as error:
         _log.exception("export of job %s", job_id)
         _finish(s, job_id, number, state="failed", error=f"{type(error).__name__}: {error}")
+    if job.state not in OPEN_STATES:
+        s.forget(job_id)
 
 
 def _finish(s: Store, job_id: str, number: int, **values: str) -> None:

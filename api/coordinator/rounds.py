@@ -188,6 +188,8 @@ def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
     finally:
         finished.set()
         renewer.join()
+        with writing(s.engine) as session:  # after an error: free for the next try at once
+            rounds.keep_aggregating(session, job.id, number, fence, 0.0)
 
 
 def extend(s: Store, job: Job, number: int) -> None:

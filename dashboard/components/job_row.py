@@ -41,7 +41,9 @@ def draw_row(job: Mapping[str, Any], now: datetime) -> None:
 def _draw_name(job: Mapping[str, Any], now: datetime) -> None:
     with st.container(width=NAME_WIDTH, gap=None):
         st.page_link(
-            "pages/job.py", label=f"**{words.plain(job['name'])}**", query_params={"job": job["id"]}
+            "screens/job.py",
+            label=f"**{words.plain(job['name'])}**",
+            query_params={"job": job["id"]},
         )
         what = words.sentence([job["method"], job["model"], words.ago(job["created_at"], now)])
         st.caption(f"{INDENT}{words.plain(what)}")

@@ -105,7 +105,8 @@ def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
     for k, seed in enumerate(state.scalars["next"]):
         shapes = {_name(k, n): ("F32", (m.out_features, config.rank)) for n, m in layers.items()}
         groups[str(k)] = Group(tensors=shapes, scalars={f"P/{k}": _checksum(config, layers, seed)})
-    return Expected(required=Group(tensors=dense), optional=groups)
+    required = Group(tensors=dense, numbers={"decay": (0.0, 1.0)})
+    return Expected(required=required, optional=groups)
 
 
 def _name(k: int, layer: str) -> str:

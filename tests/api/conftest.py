@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,14 +13,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from api import settings as settings_module
-from api.coordinator.advance import store
 from api.db.session import engine_of
-from api.deps import blob_store
-from api.queue import celery_app
 from api.settings import Settings
 from tests.api import databases
 from tests.api.exchange import USER_KEY, WORKER_KEY, as_user
 from tests.api.house import House
+from tests.api.process import forget
 from tests.api.tiny import write_model, write_rows
 
 Json = dict[str, Any]
@@ -73,17 +72,6 @@ def settings(
     forget()
 
 
-def forget() -> None:
-    """Empties what a process keeps for its whole life."""
-    if celery_app.cache_info().currsize:
-        celery_app().close()
-    if settings_module.settings.cache_info().currsize:
-        engine_of(settings_module.settings().database).dispose()
-    for kept in (settings_module.settings, blob_store, celery_app, store):
-        kept.cache_clear()
-    engine_of.cache_clear()
-
-
 @pytest.fixture
 def engine(settings: Settings) -> Engine:
     return engine_of(settings.database)
@@ -114,6 +102,8 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     write_model(folder / "model")
     write_rows(folder / "rows.jsonl")
+    # each measurement of memory collects garbage first: quicker without what stays anyway
+    gc.freeze()
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from api.coordinator.advance import advance
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, pack
-from fedkrso_core.payload import decode
+from fedkrso_core.payload import decode, encode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
 
@@ -88,8 +88,13 @@ class Trainee:
 
     def with_scalar(self, name: str, value: Any) -> bytes:
         """The body with one scalar replaced."""
-        scalars = {**self.update.upload.scalars, name: value}
-        return pack(replace(self.update, upload=replace(self.update.upload, scalars=scalars)))
+        whole = decode(self.body)
+        return encode(replace(whole, scalars={**whole.scalars, name: value}))
+
+    def without_scalar(self, name: str) -> bytes:
+        """The body with one scalar left out."""
+        whole = decode(self.body)
+        return encode(replace(whole, scalars={n: v for n, v in whole.scalars.items() if n != name}))
 
 
 def train(http: httpx.Client, folder: Path, worker: str = "w1") -> Trainee:

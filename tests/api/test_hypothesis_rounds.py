@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from api import settings as settings_module
+from api.db.jobs import OPEN_STATES
 from api.db.session import engine_of
 from api.errors import ApiError
 from api.schemas import AssignmentOut
 from tests.api import databases
-from tests.api.conftest import forget
 from tests.api.house import House, toy_update
+from tests.api.process import forget
 
 CLIENTS, ROUNDS = 3, 2
 
@@ -45,7 +47,7 @@ class Rounds(RuleBasedStateMachine):
         self.closed_before = 0
 
     def teardown(self) -> None:
-        if self.house.get(self.job).state == "running":
+        if self.house.get(self.job).state in OPEN_STATES:
             self.job_ends()
         forget()
         self.patch.undo()
@@ -108,13 +110,15 @@ class Rounds(RuleBasedStateMachine):
         if 2 * len(done) >= CLIENTS:  # with less the job would end as it should
             self.house.deadline_passes(self.job, number)
 
-    def try_with(self, data: st.DataObject, act: object) -> None:
+    def try_with(self, data: st.DataObject, act: Callable[[AssignmentOut], object]) -> None:
         """A lease may be stale by now: then it is refused, and nothing else happens."""
         seat = data.draw(st.sampled_from(self.claimed))
+        status = 409
         try:
-            act(seat)  # type: ignore[operator]
+            act(seat)
         except ApiError as error:
-            assert error.status == 409
+            status = error.status
+        assert status == 409
 
     @invariant()
     def each_client_has_one_update_of_a_round(self) -> None:

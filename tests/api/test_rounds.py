@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -88,10 +87,10 @@ def test_a_job_ends_done_with_every_round_closed(house: House) -> None:
 
 
 @pytest.fixture
-def hints(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def hints(house: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     monkeypatch.setattr("api.queue.hint_training", counts.append)
-    yield counts
+    return counts
 
 
 def test_work_that_nobody_took_is_announced_again(house: House, hints: list[int]) -> None:

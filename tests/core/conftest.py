@@ -25,7 +25,7 @@ TOPICS = {
     "tools": "saw hammer drill wrench nail screw axe file pliers chisel",
     "weather": "rain snow wind storm sun fog hail cloud frost thunder",
 }
-FILLERS = "the a of and in on with was is near old new big small red blue very some many one".split()
+FILLERS = "the a of and in on with was is near old new big small red blue very some many one"
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 OWNERS = [0] * 4 + [1] * 6 + [2] * 10  # of each 20 rows: the shares are unequal
 
@@ -85,7 +85,7 @@ def _tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = SPECIALS + " ".join(TOPICS.values()).split() + FILLERS
+    words = SPECIALS + " ".join([*TOPICS.values(), FILLERS]).split()
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -111,7 +111,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _row(index: int, rng: random.Random) -> dict[str, str]:
     label = list(TOPICS)[index % 3]
-    words = rng.sample(TOPICS[label].split(), 3) + rng.sample(FILLERS, 3)
+    words = rng.sample(TOPICS[label].split(), 3) + rng.sample(FILLERS.split(), 3)
     rng.shuffle(words)
     return {"text": " ".join(words), "label": label, "owner": f"owner {OWNERS[index % 20]}"}
 
@@ -173,10 +173,10 @@ class Federation:
         """Examples of each client."""
         return [len(rows) for rows in self.work.shares.rows]
 
-    def train(self, client: int) -> Update:
+    def train(self, client: int, on_step: Callable[[int], None] = lambda _: None) -> Update:
         """The client's update as the server gets it; the model is left as training left it."""
         chain = [_state(self.states[n]) for n in engine.needed(self.method, self.round)]
-        return unpack(pack(self.work.train(chain, client, self.round).update))
+        return unpack(pack(self.work.train(chain, client, self.round, on_step).update))
 
     def aggregate(self, updates: Mapping[int, Update]) -> Payload:
         """The new state of the updates, taken in the order of the clients."""

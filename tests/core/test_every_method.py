@@ -2,54 +2,53 @@
 it only states its learning rate and, as its docstring does, the bytes of its upload."""
 
 import json
+import re
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import fedkrso_core.methods
-from fedkrso_core.engine import participants
 from fedkrso_core.errors import PayloadError
 from fedkrso_core.expect import check_upload
 from fedkrso_core.method import Update, pack
 from fedkrso_core.methods import METHODS
+from fedkrso_core.models import shapes_only
 from fedkrso_core.ops.targets import head_names, target_linears
 from fedkrso_core.payload import Payload, decode, encode
 
 # local learning rates at which the tiny problem is learnt
-LEARNING_RATES = {"fedkrso": 3e-3, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
+LEARNING_RATES = {"fedkrso": 1e-2, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
 
 # methods whose client ends with its own weights in the model, exactly as the server rebuilds them
 ENDS_IN_ITS_WEIGHTS = {"fedkrso", "fedavg"}
 
 
-def fedkrso_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
-    return 4 * config.rank * sum(m.out_features for m in layers.values()) * used + 4 * head
+@dataclass(frozen=True)
+class Sizes:
+    """What the bytes of an upload may depend on; counts of numbers."""
+
+    rank: int
+    d_in: int  # summed over the targeted layers
+    d_out: int
+    head: int
+    everything: int
+    used: int  # seeds
 
 
-def fedavg_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
-    return 4 * parameters
-
-
-def fedit_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
-    return 4 * config.rank * sum(m.in_features + m.out_features for m in layers.values()) + 4 * head
-
-
-def ffa_lora_bytes(layers: dict[str, nn.Linear], config: Any, parameters: int, head: int, used: int) -> int:
-    return 4 * config.rank * sum(m.out_features for m in layers.values()) + 4 * head
-
-
-UPLOAD_BYTES: dict[str, Callable[..., int]] = {
-    "fedkrso": fedkrso_bytes,
-    "fedavg": fedavg_bytes,
-    "fedit": fedit_bytes,
-    "ffa_lora": ffa_lora_bytes,
+UPLOAD_BYTES: dict[str, Callable[[Sizes], int]] = {
+    "fedkrso": lambda of: 4 * of.rank * of.d_out * of.used + 4 * of.head,
+    "fedavg": lambda of: 4 * of.everything,
+    "fedit": lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head,
+    "ffa_lora": lambda of: 4 * of.rank * of.d_out + 4 * of.head,
 }
+
 
 Make = Callable[..., Any]
 
@@ -84,11 +83,7 @@ def test_the_method_has_the_name_of_its_file(name: str) -> None:
     method = METHODS[name]
     assert (method.name, method.train.__module__) == (name, f"fedkrso_core.methods.{name}")
     assert method.title
-    assert method.paper in (method_doc(name))
-
-
-def method_doc(name: str) -> str:
-    return str(getattr(fedkrso_core.methods, name).__doc__)
+    assert method.paper in sys.modules[method.train.__module__].__doc__
 
 
 def test_its_config_survives_json(name: str) -> None:
@@ -147,12 +142,8 @@ def test_training_leaves_no_gradients_behind(fed: Any) -> None:
 
 
 def test_every_step_is_told(fed: Any) -> None:
-    from fedkrso_core.global_model import StateRef
-    from fedkrso_core.payload import digest
-
     told: list[int] = []
-    chain = [StateRef(digest(encode(s)), lambda s=s: s) for s in fed.states]
-    fed.work.train(chain, 0, fed.round, told.append)
+    fed.train(0, told.append)
     assert told == [1, 2, 3, 4]
 
 
@@ -170,8 +161,6 @@ def test_what_it_expects_survives_json(fed: Any) -> None:
 
 
 def test_what_it_expects_needs_no_weights(fed: Any) -> None:
-    from fedkrso_core.models import shapes_only
-
     shapes = shapes_only(fed.job.model, ("animals", "tools", "weather"))
     expected = fed.method.expect(fed.config, shapes, fed.states[-1])
     assert expected == fed.method.expect(fed.config, fed.model, fed.states[-1])
@@ -193,15 +182,10 @@ def test_an_upload_with_junk_for_a_scalar_is_refused(fed: Any, tmp_path: Path, j
     """What the door lets in must not break or poison the aggregation of everybody's round."""
     expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
     upload, path = fed.train(0).upload, tmp_path / "upload"
-    let_in = []
-    for scalar in upload.scalars:
+    for scalar in set(upload.scalars) - {"metrics"}:  # those are read by people alone
         path.write_bytes(encode(replace(upload, scalars={**upload.scalars, scalar: junk})))
-        try:
+        with pytest.raises(PayloadError, match=re.escape(scalar)):
             check_upload(path, expected)
-            let_in.append(scalar)
-        except PayloadError:
-            continue
-    assert let_in == ([] if junk != {} else [n for n in let_in if n == "metrics"])
 
 
 def test_the_order_of_arrival_does_not_matter(fed: Any) -> None:
@@ -263,33 +247,35 @@ def test_the_first_state_is_the_base_model(name: str, federation: Make) -> None:
 
 
 def test_the_bytes_of_its_upload_are_its_docstrings(fed: Any, name: str) -> None:
-    update = fed.train(0)
-    parameters = {n: p.numel() for n, p in fed.model.named_parameters()}
-    bytes_of_tensors = UPLOAD_BYTES[name](
-        target_linears(fed.model, "all-linear"),
-        fed.config,
-        parameters=sum(parameters.values()),
-        head=sum(parameters[n] for n in head_names(fed.model)),
-        used=len({n.split("/")[1] for n in update.upload.tensors if n.startswith("A/")}),
+    tensors = fed.train(0).upload.tensors
+    layers = target_linears(fed.model, "all-linear").values()
+    counts = {n: p.numel() for n, p in fed.model.named_parameters()}
+    sizes = Sizes(
+        rank=getattr(fed.config, "rank", 0),
+        d_in=sum(layer.in_features for layer in layers),
+        d_out=sum(layer.out_features for layer in layers),
+        head=sum(counts[n] for n in head_names(fed.model)),
+        everything=sum(counts.values()),
+        used=len({n.split("/")[1] for n in tensors if n.startswith("A/")}),
     )
-    assert sum(t.nbytes for t in update.upload.tensors.values()) == bytes_of_tensors
+    assert sum(tensor.nbytes for tensor in tensors.values()) == UPLOAD_BYTES[name](sizes)
 
 
 def test_its_clients_are_as_many_as_asked(fed: Any) -> None:
-    rng = np.random.default_rng(0)
-    chosen = fed.method.select(fed.config, fed.states[-1], range(20), 7, rng)
-    assert len(set(chosen)) == len(chosen) == 7
-    assert set(chosen) <= set(range(20))
-    spec = fed.job
-    again = participants(fed.method, fed.config, spec, fed.states[-1], 2)
-    assert participants(fed.method, fed.config, spec, fed.states[-1], 2) == again
+    def chosen(seed: int) -> list[int]:
+        rng = np.random.default_rng(seed)
+        return fed.method.select(fed.config, fed.states[-1], range(20), 7, rng)
+
+    assert len(set(chosen(0))) == len(chosen(0)) == 7
+    assert set(chosen(0)) <= set(range(20))
+    assert chosen(0) == chosen(0)
 
 
 def test_the_tiny_problem_is_learnt(name: str, federation: Make) -> None:
-    local = {"steps": 10, "batch_size": 8, "lr": LEARNING_RATES[name]}
+    local = {"steps": 10, "batch_size": 8, "lr": LEARNING_RATES[name], "head_lr": 1e-2}
     made = federation(method={"name": name}, local=local)
     losses = [made.loss()]
-    for _ in range(3):
-        made.play(1)
+    for _ in range(4):
+        made.play()
         losses.append(made.loss())
-    assert losses[-1] < 0.8 * losses[0], losses
+    assert losses[-1] < 0.75 * losses[0], losses

@@ -1,8 +1,6 @@
 """Which layers are trained, and what is said when none can be."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch

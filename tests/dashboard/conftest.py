@@ -32,7 +32,7 @@ def fake_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def open_page(fake_api: FakeApi) -> OpenPage:
-    """Opens a page ("pages/job.py") with a query, as a browser would, against the fake API."""
+    """Opens a page ("screens/job.py") with a query, as a browser would, against the fake API."""
     assert fake_api.url
 
     def open_at(page: str = "", **query: str) -> AppTest:

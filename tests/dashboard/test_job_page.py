@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
 
-PAGE = "pages/job.py"
+PAGE = "screens/job.py"
 
 
 def _captions(app: AppTest) -> list[str]:

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
 
-PAGE = "pages/new_job.py"
+PAGE = "screens/new_job.py"
 
 
 def _labels(app: AppTest) -> set[str]:

@@ -48,7 +48,14 @@ def page() -> Iterator[Page]:
 def _fill(page: Page, field: str, value: str) -> None:
     box = page.locator(f".st-key-field-{field} input").first
     box.fill(value)
-    box.press("Enter")
+    box.press("Enter" if "combobox" in (box.get_attribute("role") or "") else "Tab")
+    _settled(page)
+
+
+def _settled(page: Page) -> None:
+    """Waits until Streamlit has run the page for what was typed."""
+    page.wait_for_timeout(200)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def test_job_submitted_in_the_form_draws_its_curve(
@@ -70,11 +77,13 @@ def test_job_submitted_in_the_form_draws_its_curve(
         page.get_by_role("button", name="Submit job").click()
         # refused: the message stands beside the field
         expect(page.locator(".st-key-problem-clients-per_round")).to_contain_text("1 to 2")
+        _settled(page)
         _fill(page, "clients-per_round", "2")
         _fill(page, "rounds", "4")
         _fill(page, "local-steps", "150")
         _fill(page, "local-max_length", "16")
         page.get_by_role("button", name="Submit job").click()
+        page.wait_for_timeout(9000)
         expect(page).to_have_url(re.compile(r"/job\?job="))
         expect(page.get_by_role("heading", name="from the browser")).to_be_visible()
         curve = page.locator(".st-key-chart-accuracy")

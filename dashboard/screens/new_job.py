@@ -65,7 +65,7 @@ def _submit(job: dict[str, Any], values: dict[str, Any]) -> None:
         st.session_state[REFUSAL] = Refusal(problem.detail, problem.errors, values)
         st.rerun()
     st.session_state.pop(REFUSAL, None)
-    st.switch_page("pages/job.py", query_params={"job": accepted["id"]})
+    st.switch_page("screens/job.py", query_params={"job": accepted["id"]})
 
 
 def _named(field: Field) -> Field:

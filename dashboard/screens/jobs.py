@@ -20,7 +20,7 @@ def page() -> None:
     """Heading and filter; the list under them refreshes itself."""
     st.title("Jobs", anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    left.page_link("pages/new_job.py", label="**Start a new job**")
+    left.page_link("screens/new_job.py", label="**Start a new job**")
     right.selectbox("State", [ALL, *COLOURS], key=STATE, on_change=_newest)
     _jobs()
 

@@ -87,7 +87,7 @@ def _draw_choice() -> None:
             if st.button(label, key=f"open-{job['id']}"):
                 st.query_params["job"] = job["id"]
                 st.rerun()
-    st.page_link("pages/jobs.py", label="All jobs")
+    st.page_link("screens/jobs.py", label="All jobs")
 
 
 page()

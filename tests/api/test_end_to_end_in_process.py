@@ -1,0 +1,174 @@
+"""Whole jobs: coordinator in this process, clients over real HTTP against a real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from api.coordinator.advance import advance
+from api.coordinator.export import build
+from api.settings import Settings
+from fedkrso_core import simulate
+from fedkrso_core.spec import parse
+from tests.api.exchange import WORKER_KEY, as_user, as_worker, claim, lease, submit
+from worker.api import Api
+from worker.client import ClientProcess
+
+Json = dict[str, Any]
+MakeJob = Callable[..., Json]
+BYTES = ("round", "clients", "bytes_up", "bytes_down", "metrics")
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[str]:
+    """The service on a free port."""
+    from api.main import app
+
+    made = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    while not made.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = made.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    made.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def http(server: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server, headers=as_user()) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(server: str, tmp_path: Path) -> Iterator[ClientProcess]:
+    api = Api(server, WORKER_KEY, give_up_s=5)
+    yield ClientProcess(api, tmp_path / "worker")
+    api.close()
+
+
+def run_to_the_end(http: httpx.Client, worker: ClientProcess, job_id: str) -> Json:
+    """Coordinator and worker take turns until the job has ended."""
+    for _ in range(10):
+        advance(job_id)
+        job = http.get(f"/v1/jobs/{job_id}").json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        worker.drain()
+    raise AssertionError(f"the job does not end: {job}")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{"name": "fedkrso", "rank": 2, "seeds": 3, "interval": 2}, {"name": "ffa_lora", "rank": 2}],
+    ids=lambda method: method["name"],
+)
+def test_the_service_does_what_a_simulation_does(
+    http: httpx.Client, worker: ClientProcess, tiny_job: MakeJob, tmp_path: Path, method: Json
+) -> None:
+    spec = tiny_job(method=method)
+    job_id = submit(http, spec)
+    job = run_to_the_end(http, worker, job_id)
+    assert job["state"] == "done"
+    records: list[Json] = []
+    summary = simulate.run(parse(spec), tmp_path / "simulated", on_round=records.append)
+    rounds = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
+    assert job["model_sha256"] == summary["model_sha256"]
+    assert [[r[n] for n in BYTES] for r in rounds] == [[r[n] for n in BYTES] for r in records]
+    assert job["bytes_up"] == summary["totals"]["bytes_up"]
+    assert job["bytes_down"] == summary["totals"]["bytes_down"]
+    assert job["metrics"] == summary["metrics"]
+
+
+def test_the_model_of_a_done_job_can_be_taken_home(
+    http: httpx.Client, worker: ClientProcess, tiny_job: MakeJob, tmp_path: Path
+) -> None:
+    job_id = submit(http, tiny_job())
+    job = run_to_the_end(http, worker, job_id)
+    asked = http.get(f"/v1/jobs/{job_id}/model")
+    assert (asked.status_code, asked.headers["retry-after"]) == (202, "1")
+    build(job_id, 2)
+    answer = http.get(f"/v1/jobs/{job_id}/model")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "taken")
+    taken = tmp_path / "taken"
+    summary = json.loads((taken / "summary.json").read_text())
+    assert summary["model_sha256"] == job["model_sha256"]
+    assert len((taken / "rounds.jsonl").read_text().splitlines()) == 2
+    assert weights_sha256(taken / "model") == job["model_sha256"]
+
+
+def weights_sha256(folder: Path) -> str:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from fedkrso_core.models import weights_of
+    from fedkrso_core.payload import tensors_sha256
+
+    assert AutoTokenizer.from_pretrained(folder)("red sea")["input_ids"]
+    return tensors_sha256(weights_of(AutoModelForSequenceClassification.from_pretrained(folder)))
+
+
+def test_the_model_of_an_earlier_round_can_be_taken_too(
+    http: httpx.Client, worker: ClientProcess, tiny_job: MakeJob
+) -> None:
+    job_id = submit(http, tiny_job())
+    run_to_the_end(http, worker, job_id)
+    assert http.get(f"/v1/jobs/{job_id}/model", params={"round": 1}).status_code == 202
+    build(job_id, 1)
+    answer = http.get(f"/v1/jobs/{job_id}/model", params={"round": 1})
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert json.loads(archive.read("summary.json"))["rounds"] == 1
+
+
+def test_a_client_that_fails_once_is_tried_again(
+    http: httpx.Client, worker: ClientProcess, tiny_job: MakeJob
+) -> None:
+    job_id = submit(http, tiny_job(rounds=1))
+    advance(job_id)
+    lost = http.post("/v1/assignments/claim", json={"worker": "w0"}, headers=as_worker()).json()
+    path = f"/v1/assignments/{lost['id']}/fail"
+    assert http.post(path, json={"reason": "no disk"}, headers=lease(lost)).status_code == 204
+    assert run_to_the_end(http, worker, job_id)["state"] == "done"
+    clients = http.get(f"/v1/jobs/{job_id}/rounds/1/clients").json()["items"]
+    assert sorted(item["attempt"] for item in clients) == [1, 2]
+    assert all(item["error"] is None for item in clients)
+
+
+def test_data_that_changed_fails_the_job_with_the_reason(
+    http: httpx.Client, tiny_job: MakeJob, tiny_files: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = (tiny_files / "rows.jsonl").read_text().splitlines()
+    rows.write_text("\n".join(lines))
+    job_id = submit(http, tiny_job(data={"train": str(rows)}))
+    rows.write_text("\n".join(lines[:-1]))
+    advance(job_id)
+    job = http.get(f"/v1/jobs/{job_id}").json()
+    assert job["state"] == "failed"
+    assert "give all machines the same data" in job["reason"]
+    assert http.post("/v1/assignments/claim", json={"worker": "w"}, headers=as_worker()).is_success
+
+
+def test_a_worker_is_told_the_job_as_it_was_submitted(
+    http: httpx.Client, tiny_job: MakeJob
+) -> None:
+    job_id = submit(http, tiny_job())
+    advance(job_id)
+    assignment = claim(http)
+    assert assignment["job"] == job_id
+    assert assignment["spec"] == http.get(f"/v1/jobs/{job_id}").json()["spec"]
+    assert [state["lacking"] for state in assignment["states"]] == [True]
