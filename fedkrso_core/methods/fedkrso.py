@@ -48,8 +48,8 @@ from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import WeightedMean
 from fedkrso_core.ops.fit import backward, lr_factor, make_optimizer, mean_loss, set_lr
-from fedkrso_core.ops.projection import checksum, projection
-from fedkrso_core.ops.subspace import SubspaceLinear, subspace_layers
+from fedkrso_core.ops.projection import checksum, projections
+from fedkrso_core.ops.subspace import SubspaceLinear, draw, subspace_layers
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -61,6 +61,8 @@ from fedkrso_core.ops.targets import (
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
 from fedkrso_core.spec import LocalSpec
+
+_GROUP = 12
 
 
 class Config(MethodConfig):
@@ -92,8 +94,8 @@ def init(config: Config, model: nn.Module, seed: int) -> Payload:
 
 def _fresh_seeds(config: Config, seed: int, round_number: int) -> list[int]:
     """The K seeds of a round."""
-    draw = generator(seed, "subspaces", round_number).integers(0, 2**63, config.seeds)
-    return [int(s) for s in draw]
+    drawn = generator(seed, "subspaces", round_number).integers(0, 2**63, config.seeds)
+    return [int(s) for s in drawn]
 
 
 def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
@@ -118,7 +120,8 @@ def _dense_names(config: Config, model: nn.Module) -> list[str]:
 
 
 def _checksum(config: Config, layers: dict[str, nn.Linear], seed: int) -> str:
-    return checksum(projection(seed, n, config.rank, m.in_features) for n, m in layers.items())
+    sizes = {name: layer.in_features for name, layer in layers.items()}
+    return checksum(projections(seed, sizes, config.rank).values())
 
 
 def train(config: Config, model: nn.Module, received: Payload, client: Client) -> Update:
@@ -126,8 +129,10 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     seeds = received.scalars["next"]
     layers = target_linears(model, config.targets, config.rank)
     dense = only_trainable(model, _dense_names(config, model))
+    head = [dense[name] for name in head_names(model)]
+    body = [dense[name] for name in _dense_names(config, model)[len(head) :]]
     with subspace_layers(model, layers, config.rank) as subspaces:
-        run = _Run(client, model, subspaces, dense)
+        run = _Run(client, model, subspaces, make_optimizer(client.local, body, head))
         for k in _chosen(config, client):
             run.interval(k, seeds[k], config.interval)
     tensors = {f"dense/{name}": p for name, p in dense.items()} | run.accumulators()
@@ -152,10 +157,10 @@ class _Run:
         client: Client,
         model: nn.Module,
         subspaces: dict[str, SubspaceLinear],
-        dense: dict[str, nn.Parameter],
+        dense_optimizer: torch.optim.Optimizer,
     ) -> None:
         self.client, self.model, self.subspaces = client, model, subspaces
-        self.dense_optimizer = make_optimizer(client.local, (), dense.values())
+        self.dense_optimizer = dense_optimizer
         self.batches: Iterator[tuple[int, dict[str, Tensor]]] = enumerate(client.batches())
         self.used: dict[int, dict[str, Tensor]] = {}
         self.decay = 1.0
@@ -164,8 +169,7 @@ class _Run:
 
     def interval(self, k: int, seed: int, steps: int) -> None:
         """Trains for some steps in subspace k and adds what B became to A_k."""
-        for layer in self.subspaces.values():
-            layer.draw(seed)
+        draw(self.subspaces, seed)
         # decay acts on W and on every accumulator alike, never on B through the optimizer
         parameters = [layer.b for layer in self.subspaces.values()]
         optimizer = make_optimizer(self.client.local, parameters, weight_decay=0.0)
@@ -234,15 +238,25 @@ def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     accumulated = state.under("A/")
     if not accumulated:
         return
-    seeds = state.scalars["seeds"]
     used = sorted({int(name.split("/")[0]) for name in accumulated})
-    for name, layer in target_linears(model, config.targets, config.rank).items():
-        weight = layer.weight
-        drawn = [
-            projection(seeds[k], name, config.rank, layer.in_features, weight.device) for k in used
-        ]
-        a = torch.cat([accumulated[f"{k}/{name}"] for k in used], dim=1).to(weight.device)
-        weight.addmm_(a, torch.cat(drawn), beta=state.scalars["decay"])
+    seeds = [state.scalars["seeds"][k] for k in used]
+    layers = target_linears(model, config.targets, config.rank)
+    for group in _groups(layers):
+        sizes = {name: layers[name].in_features for name in group}
+        device = layers[group[0]].weight.device
+        drawn = [projections(seed, sizes, config.rank, device) for seed in seeds]
+        for name in group:
+            p = torch.cat([one[name] for one in drawn])
+            a = torch.cat([accumulated[f"{k}/{name}"] for k in used], dim=1).to(device)
+            layers[name].weight.addmm_(a, p, beta=state.scalars["decay"])
+
+
+def _groups(names: Iterable[str]) -> Iterator[list[str]]:
+    """Layers a few at a time: large enough for a flat draw, and never all P in memory."""
+    left = list(names)
+    while left:
+        yield left[:_GROUP]
+        left = left[_GROUP:]
 
 
 METHOD = Method(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -39,9 +39,11 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & (2**33 - 1))
 
 
-def _key(seed: int, layer: str, device: torch.device) -> Tensor:
-    name = int.from_bytes(hashlib.sha256(layer.encode()).digest()[:8], "little")
-    return _mix(torch.tensor([_signed((seed ^ name) & _MASK)], device=device))
+def _keys(seed: int, layers: Iterable[str], device: torch.device) -> Tensor:
+    """One key per layer, (number of layers,)."""
+    digests = [hashlib.sha256(layer.encode()).digest() for layer in layers]
+    names = [int.from_bytes(digest[:8], "little") for digest in digests]
+    return _mix(torch.tensor([_signed((seed ^ name) & _MASK) for name in names], device=device))
 
 
 def _sign_table(scale: float, device: torch.device) -> Tensor:
@@ -54,12 +56,30 @@ def projection(
     seed: int, layer: str, rank: int, d_in: int, device: torch.device | str = "cpu"
 ) -> Tensor:
     """P (rank, d_in) in float32 for one subspace of one layer."""
+    return projections(seed, {layer: d_in}, rank, device)[layer]
+
+
+def projections(
+    seed: int, layers: Mapping[str, int], rank: int, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """P (rank, d_in) of each layer in one flat pass; `layers` gives each d_in by name.
+
+    The bits are those of `projection`; many small calls would cost more than the numbers do.
+    """
     device = torch.device(device)
-    count = rank * d_in
-    counters = torch.arange(1, -(-count // 64) + 1, device=device)
-    words = _mix(_key(seed, layer, device) + counters * _signed(_GOLDEN))
+    counts = [rank * d_in for d_in in layers.values()]
+    words = [-(-count // 64) for count in counts]
+    lengths = torch.tensor(words, device=device)
+    starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    counters = torch.arange(1, sum(words) + 1, device=device) - starts
+    keys = _keys(seed, layers, device).repeat_interleave(lengths)
+    drawn = _mix(keys + counters * _signed(_GOLDEN))
     table = _sign_table(1 / math.sqrt(rank), device)
-    return table[words.view(torch.uint8).long()].reshape(-1)[:count].view(rank, d_in)
+    flat = torch.split(table[drawn.view(torch.uint8).long()].reshape(-1), [64 * n for n in words])
+    return {
+        name: values[:count].view(rank, d_in)
+        for (name, d_in), values, count in zip(layers.items(), flat, counts, strict=True)
+    }
 
 
 def checksum(projections: Iterable[Tensor]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from fedkrso_core.ops.projection import projection
+from fedkrso_core.ops.projection import projections
 
 
 class _SubspaceProduct(torch.autograd.Function):
@@ -46,16 +46,15 @@ class SubspaceLinear(nn.Module):
 
     p: Tensor
 
-    def __init__(self, name: str, layer: nn.Linear, rank: int) -> None:
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
-        self.name, self.layer, self.rank = name, layer, rank
+        self.layer, self.rank = layer, rank
         self.b = nn.Parameter(layer.weight.new_zeros(layer.out_features, rank))
         self._applied = torch.zeros_like(self.b)
 
-    def draw(self, seed: int) -> None:
-        """Enters the subspace of `seed`: its P, and B = 0."""
-        weight = self.layer.weight
-        self.p = projection(seed, self.name, self.rank, self.layer.in_features, weight.device)
+    def enter(self, p: Tensor) -> None:
+        """Enters the subspace of P (r, d_in) with B = 0."""
+        self.p = p
         self.b.data.zero_()
         self._applied.zero_()
 
@@ -76,12 +75,20 @@ class SubspaceLinear(nn.Module):
         self._applied.copy_(self.b)
 
 
+def draw(layers: Mapping[str, SubspaceLinear], seed: int) -> None:
+    """Lets all layers enter their subspaces of `seed`."""
+    sizes = {name: module.layer.in_features for name, module in layers.items()}
+    first = next(iter(layers.values()))
+    for name, p in projections(seed, sizes, first.rank, first.layer.weight.device).items():
+        layers[name].enter(p)
+
+
 @contextmanager
 def subspace_layers(
     model: nn.Module, layers: Mapping[str, nn.Linear], rank: int
 ) -> Iterator[dict[str, SubspaceLinear]]:
     """Puts a SubspaceLinear in the place of each layer, and the layers back at the end."""
-    wrapped = {name: SubspaceLinear(name, layer, rank) for name, layer in layers.items()}
+    wrapped = {name: SubspaceLinear(layer, rank) for name, layer in layers.items()}
     for name, module in wrapped.items():
         model.set_submodule(name, module)
     try:

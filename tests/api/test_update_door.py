@@ -18,6 +18,7 @@ from tests.api.exchange import Trainee, fetch, lease, open_first_round, put, tra
 Json = dict[str, Any]
 MakeJob = Callable[..., Json]
 Break = Callable[[Trainee], bytes]
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -100,14 +101,15 @@ def of_other_seeds(trainee: Trainee) -> bytes:
     return trainee.with_scalar(name, "0" * 64)
 
 
-def with_header(trainee: Trainee, change: Callable[[Json], None]) -> bytes:
+def with_header(
+    trainee: Trainee, change: Callable[[Json], None] = lambda _: None, encoding: str = "utf-8"
+) -> bytes:
     """The body with its header rewritten by hand, as no encoder of ours would."""
     body = trainee.body
     length = int.from_bytes(body[:8], "little")
     header = json.loads(body[8 : 8 + length])
     change(header)
-    raw = json.dumps(header).encode()
-    raw += b" " * (-len(raw) % 8)
+    raw = json.dumps(header).encode(encoding)
     return len(raw).to_bytes(8, "little") + raw + body[8 + length :]
 
 
@@ -129,19 +131,30 @@ def with_foreign_metadata(trainee: Trainee) -> bytes:
     return with_header(trainee, lambda header: header["__metadata__"].update(note=1))
 
 
-def with_shapes_as_text(trainee: Trainee) -> bytes:
-    def as_text(header: Json) -> None:
-        info = header[first_accumulator(trainee)]
-        info["shape"] = [str(size) for size in info["shape"]]
+def with_shapes_as(kind: Callable[[int], object]) -> Break:
+    def broken(trainee: Trainee) -> bytes:
+        def change(header: Json) -> None:
+            info = header[first_accumulator(trainee)]
+            info["shape"] = [kind(size) for size in info["shape"]]
 
-    return with_header(trainee, as_text)
+        return with_header(trainee, change)
+
+    return broken
+
+
+def with_endless_metrics(trainee: Trainee) -> bytes:
+    def change(header: Json) -> None:
+        scalars = json.loads(header["__metadata__"]["scalars"]) | {"metrics": {"loss": "HUGE"}}
+        header["__metadata__"]["scalars"] = json.dumps(scalars).replace('"HUGE"', "1e999")
+
+    return with_header(trainee, change)
 
 
 BROKEN: dict[str, tuple[Break, str]] = {
     "nothing": (lambda _: b"", "truncated"),
     "truncated": (lambda t: t.body[:-1], "does not fit its bytes"),
     "cut in the header": (lambda t: t.body[:100], "declares a header"),
-    "padded": (lambda t: t.body + b"\0", "truncated or padded"),
+    "padded": (lambda t: t.body + b"\0", "bytes of tensors"),
     "not a payload": (lambda _: b"\x10" + b"\0" * 30, "is not JSON"),
     "a huge header": (lambda _: b"\xff" * 64, "declares a header of"),
     "other shapes": (with_other_shape, "(16, 3); expected F32 (16, 2)"),
@@ -156,14 +169,18 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "a decay that explodes": (lambda t: t.with_scalar("decay", 1e30), "decay"),
     "no metrics": (lambda t: t.without_scalar("metrics"), "metrics"),
     "metrics in words": (lambda t: t.with_scalar("metrics", "good"), "metrics"),
+    # much like safetensors, but the coordinator could not decode it
     "overlapping tensors": (with_overlapping_tensors, ""),
     "foreign metadata": (with_foreign_metadata, ""),
-    "shapes as text": (with_shapes_as_text, ""),
+    "shapes as text": (with_shapes_as(str), ""),
+    "shapes as fractions": (with_shapes_as(float), ""),
+    "a header in UTF-16": (lambda t: with_header(t, encoding="utf-16"), ""),
+    "metrics without end": (with_endless_metrics, "metrics"),
 }
 
 
 @pytest.mark.usefixtures("stays_as_it_was")
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(("broken", "message"), BROKEN.values(), ids=BROKEN)
 def test_a_bad_update_is_refused_and_touches_nothing(
     client: TestClient, trainee: Trainee, broken: Break, message: str
@@ -172,18 +189,21 @@ def test_a_bad_update_is_refused_and_touches_nothing(
     assert message in problem(answer, 422, "invalid-update")
 
 
+@on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 def test_a_body_unlike_its_declared_digest_is_refused(client: TestClient, trainee: Trainee) -> None:
     answer = put(client, trainee.assignment, trainee.body, digest="0" * 64)
     assert f"declared was {'0' * 64}" in problem(answer, 422, "invalid-update")
 
 
+@on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 def test_a_digest_that_is_none_is_refused(client: TestClient, trainee: Trainee) -> None:
     answer = put(client, trainee.assignment, trainee.body, digest="abc")
     assert "X-Content-SHA256: 'abc'" in problem(answer, 422, "invalid-request")
 
 
+@on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 @pytest.mark.parametrize(
     "report", [{"train_s": "inf"}, {"train_s": -1}, {"peak_memory_bytes": 2**63}, {"x": 1}]
@@ -195,6 +215,7 @@ def test_a_report_that_makes_no_sense_is_refused(
     assert next(iter(report)) in problem(answer, 422, "invalid-request")
 
 
+@on_sqlite
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
 def test_a_body_above_the_limit_is_refused_with_the_limit(
     client: TestClient, trainee: Trainee, settings: Settings, declared: bool
@@ -211,6 +232,7 @@ def test_a_body_above_the_limit_is_refused_with_the_limit(
     assert put(client, trainee.assignment, trainee.body).status_code == 200
 
 
+@on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 def test_an_unknown_assignment_is_not_found(client: TestClient, trainee: Trainee) -> None:
     unknown = trainee.assignment | {"id": "0" * 32}
@@ -229,6 +251,7 @@ def test_the_token_of_someone_else_is_refused(
     assert put(client, trainee.assignment, trainee.body).status_code == 200
 
 
+@on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 def test_an_update_needs_a_lease_token(client: TestClient, trainee: Trainee) -> None:
     path = f"/v1/assignments/{trainee.assignment['id']}"

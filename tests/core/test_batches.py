@@ -54,7 +54,7 @@ def test_each_pass_takes_every_row_once(labels_of: Callable[..., list[list[int]]
     drawn = [label for batch in labels_of([0, 2, 4, 6, 8], steps=5, size=3) for label in batch]
     passes = [drawn[0:5], drawn[5:10], drawn[10:15]]
     assert [sorted(each) for each in passes] == [[0, 2, 4, 6, 8]] * 3
-    assert passes[0] != passes[1]
+    assert passes[0] != passes[1] != passes[2] != passes[0]
 
 
 def test_a_batch_may_be_larger_than_the_share(labels_of: Callable[..., list[list[int]]]) -> None:

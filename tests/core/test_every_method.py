@@ -219,9 +219,8 @@ def test_a_missing_client_only_reweights(fed: Any) -> None:
         assert torch.allclose(value.double(), mean, atol=1e-6)
 
 
-def test_a_single_clients_update_gives_its_own_weights(fed: Any, name: str) -> None:
-    if name not in ENDS_IN_ITS_WEIGHTS:
-        pytest.skip("its client does not end in merged weights")
+@pytest.mark.parametrize("name", sorted(ENDS_IN_ITS_WEIGHTS))
+def test_a_single_clients_update_gives_its_own_weights(fed: Any) -> None:
     update = fed.train(2)
     own = fed.weights()
     fed.close({2: update})
@@ -237,6 +236,15 @@ def test_a_round_changes_the_global_model(fed: Any) -> None:
     before = fed.global_weights()
     fed.play(1)
     assert largest_difference(before, fed.global_weights()) > 1e-4
+
+
+def test_training_goes_on_from_the_global_model(fed: Any, name: str, federation: Make) -> None:
+    """A round at a vanishing rate changes nothing, so it began where the last one ended."""
+    still = {"steps": 1, "lr": 1e-30, "optimizer": "sgd"}
+    idle = federation(method={"name": name}, local=still)
+    idle.states = list(fed.states)
+    idle.play(1)
+    assert largest_difference(idle.global_weights(), fed.global_weights()) < 1e-6
 
 
 def test_the_first_state_is_the_base_model(name: str, federation: Make) -> None:

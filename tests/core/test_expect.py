@@ -12,7 +12,7 @@ from fedkrso_core.expect import Expected, Group, check_upload
 from fedkrso_core.payload import Payload, encode
 
 EXPECTED = Expected(
-    required=Group(tensors={"head": ("F32", (2,))}),
+    required=Group(tensors={"head": ("F32", (2,))}, numbers={"decay": (0.0, 1.0)}),
     optional={
         "0": Group(
             tensors={"A/0/q": ("F32", (3, 1)), "A/0/k": ("BF16", (2, 1))},
@@ -21,7 +21,7 @@ EXPECTED = Expected(
     },
 )
 GROUP: dict[str, Tensor] = {"A/0/q": torch.ones(3, 1), "A/0/k": torch.ones(2, 1).bfloat16()}
-SCALARS: dict[str, Any] = {"num_examples": 5, "metrics": {"loss": 1.0}}
+SCALARS: dict[str, Any] = {"num_examples": 5, "metrics": {"loss": 1.0}, "decay": 0.5}
 
 
 def upload(path: Path, tensors: dict[str, Tensor], **scalars: Any) -> Path:
@@ -61,6 +61,11 @@ def test_an_expectation_survives_json(path: Path) -> None:
         ({"A/0/q": torch.ones(3, 1)}, {}, "lacks 1 tensors, the first is 'A/0/k'"),
         (GROUP, {}, "scalar 'P/0' is None; expected '0123abcd'"),
         (GROUP, {"P/0": "ffff"}, "scalar 'P/0' is 'ffff'; expected '0123abcd'"),
+        ({}, {"decay": 1.5}, r"scalar 'decay' is 1\.5; allowed: a number from 0 to 1"),
+        ({}, {"decay": -0.1}, r"scalar 'decay' is -0\.1; allowed: a number from 0 to 1"),
+        ({}, {"decay": True}, "scalar 'decay' is True; allowed: a number"),
+        ({}, {"decay": "1"}, "scalar 'decay' is '1'; allowed: a number"),
+        ({}, {"decay": None}, "scalar 'decay' is None; allowed: a number"),
         ({}, {"num_examples": 0}, "num_examples is 0; allowed: a whole number from 1"),
         ({}, {"num_examples": -3}, "num_examples is -3; allowed"),
         ({}, {"num_examples": 5.0}, r"num_examples is 5\.0; allowed"),
@@ -112,7 +117,7 @@ def test_the_last_of_many_numbers_is_looked_at(path: Path) -> None:
 def test_a_truncated_upload_is_refused(path: Path, lost: int) -> None:
     data = upload(path, {}).read_bytes()
     path.write_bytes(data[:-lost])
-    with pytest.raises(PayloadError, match=r"truncated|does not fit its bytes"):
+    with pytest.raises(PayloadError, match="does not fit its bytes|starts at byte|header names"):
         check_upload(path, EXPECTED)
 
 
@@ -128,6 +133,6 @@ def test_metrics_are_a_mapping_of_numbers(path: Path, metrics: Any) -> None:
 
 
 def test_an_upload_without_metrics_is_refused(path: Path) -> None:
-    path.write_bytes(encode(Payload({"head": torch.ones(2)}, {"num_examples": 5})))
+    path.write_bytes(encode(Payload({"head": torch.ones(2)}, {"num_examples": 5, "decay": 1})))
     with pytest.raises(PayloadError, match="metrics"):
         check_upload(path, EXPECTED)

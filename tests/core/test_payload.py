@@ -180,9 +180,11 @@ def test_any_json_as_a_header_gives_no_other_error(header: object) -> None:
 @given(dtype=JSON, shape=JSON, offsets=JSON)
 @example(dtype=["F32"], shape=[1], offsets=[0, 4])
 @example(dtype="F32", shape=[float("inf")], offsets=[0, 4])
-@example(dtype="F32", shape=[1], offsets=[0, float("inf")])
+@example(dtype="F32", shape=["1e999"], offsets=[0, 4])
+@example(dtype="F32", shape=[1], offsets=[0, "1e999"])
 def test_any_json_as_a_tensor_gives_no_other_error(
     dtype: object, shape: object, offsets: object
 ) -> None:
     info = {"x": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
-    decode_or_refuse(with_header(json.dumps(info).encode(), bytes(4)))
+    huge = json.dumps(info).replace('"1e999"', "1e999")  # a number that Python reads as infinite
+    decode_or_refuse(with_header(huge.encode(), bytes(4)))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from fedkrso_core.ops.subspace import SubspaceLinear, subspace_layers
+from fedkrso_core.ops.subspace import SubspaceLinear, draw, subspace_layers
 
 D_OUT, D_IN, RANK = 3, 4, 4  # rank 4: the entries of P are +-1/2, and all sums below are exact
 
@@ -20,8 +20,8 @@ def layer_and_stand_in(bias: bool = True) -> tuple[nn.Linear, SubspaceLinear]:
     with torch.no_grad():
         layer.weight.copy_(integers(D_OUT, D_IN))
     layer.weight.requires_grad_(False)
-    stand_in = SubspaceLinear("some.layer", layer, RANK)
-    stand_in.draw(5)
+    stand_in = SubspaceLinear(layer, RANK)
+    draw({"some.layer": stand_in}, 5)
     return layer, stand_in
 
 
@@ -101,7 +101,7 @@ def test_another_draw_starts_from_zero_in_another_subspace() -> None:
     stand_in.b.data.fill_(2.0)
     stand_in.write()
     after, p = layer.weight.clone(), stand_in.p
-    stand_in.draw(6)
+    draw({"some.layer": stand_in}, 6)
     stand_in.write()
     assert not torch.equal(stand_in.p, p)
     assert torch.equal(layer.weight, after)

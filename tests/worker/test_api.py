@@ -119,7 +119,7 @@ def test_a_refusal_is_not_tried_again(
     api: Api, service: FakeService, tmp_path: Path, call: Call, status: int
 ) -> None:
     service.gives(problem(status, "no"))
-    with pytest.raises(Refused, match="^no$"):
+    with pytest.raises(Refused, match=r"^no$"):
         call(api, tmp_path)
     assert len(service.asked) == 1
 

@@ -29,19 +29,19 @@ class FakeApi:
     def __init__(self, state: bytes) -> None:
         self.state = state
         self.work: list[Json] = []
-        self.on_heartbeat: Callable[[int], None] = lambda step: None
+        self.on_heartbeat: Callable[[int], None] = lambda _: None
         self.on_upload: Callable[[], None] = lambda: None
         self.downloads: list[str] = []
         self.uploads: list[tuple[Json, bytes, Json]] = []
         self.given_back: list[str] = []
 
-    def claim(self, worker: str) -> Json | None:
+    def claim(self, _worker: str) -> Json | None:
         return self.work.pop(0) if self.work else None
 
-    def heartbeat(self, assignment: Json, step: int) -> None:
+    def heartbeat(self, _assignment: Json, step: int) -> None:
         self.on_heartbeat(step)
 
-    def download(self, assignment: Json, digest: str, target: Path) -> None:
+    def download(self, _assignment: Json, digest: str, target: Path) -> None:
         self.downloads.append(digest)
         target.write_bytes(self.state)
 
@@ -49,7 +49,7 @@ class FakeApi:
         self.on_upload()
         self.uploads.append((assignment, body, report))
 
-    def give_back(self, assignment: Json, reason: str) -> None:
+    def give_back(self, _assignment: Json, reason: str) -> None:
         self.given_back.append(reason)
 
 

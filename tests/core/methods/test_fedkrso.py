@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from fedkrso_core.method import Update, pack
 from fedkrso_core.ops.projection import checksum, projection
-from fedkrso_core.ops.subspace import SubspaceLinear
+from fedkrso_core.ops.subspace import SubspaceLinear, draw
 from fedkrso_core.ops.targets import target_linears
 
 Make = Callable[..., Any]
@@ -75,8 +75,8 @@ def test_the_server_rebuilds_the_mean_of_the_clients_weights(
 def test_the_gradient_of_b_is_the_dense_gradient_times_p_transposed() -> None:
     layer = torch.nn.Linear(4, 3)
     layer.weight.requires_grad_(False)
-    subspace = SubspaceLinear("layer", layer, rank=4)  # entries of P are +-1/2: sums are exact
-    subspace.draw(9)
+    subspace = SubspaceLinear(layer, rank=4)  # entries of P are +-1/2: sums are exact
+    draw({"layer": subspace}, 9)
     x = torch.tensor([[1.0, 2.0, -1.0, 0.0], [0.0, 1.0, 3.0, -2.0]])
     g = torch.tensor([[1.0, 0.0, 2.0], [-1.0, 1.0, 0.0]])
     (g * subspace(x)).sum().backward()
@@ -205,8 +205,8 @@ def test_no_dense_gradient_ever_exists(federation: Make) -> None:
 
 def test_a_layer_keeps_its_projected_input_only(federation: Make) -> None:
     layer = torch.nn.Linear(64, 32).requires_grad_(False)
-    subspace = SubspaceLinear("layer", layer, rank=4)
-    subspace.draw(1)
+    subspace = SubspaceLinear(layer, rank=4)
+    draw({"layer": subspace}, 1)
     x, shapes = torch.randn(8, 10, 64, requires_grad=True), []
     keep = lambda t: (shapes.append(tuple(t.shape)), t)[1]  # noqa: E731
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
