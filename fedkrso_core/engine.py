@@ -105,7 +105,7 @@ def next_action(job: JobView, now: float, quorum: float) -> Action:
 
 def _collecting(view: RoundView, now: float, quorum: float) -> Action:
     total, done = len(view.seats), view.count("done")
-    needed = max(1, math.ceil(quorum * total))
+    needed = max(1, math.ceil(quorum * total - 1e-9))  # 0.07 * 100 is above 7 in floating point
     working = view.count("pending") + view.count("leased")
     if done >= needed and (not working or now >= view.deadline):
         return Aggregate(view.number)

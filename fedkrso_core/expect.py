@@ -48,7 +48,7 @@ def check_upload(path: Path, expected: Expected, num_examples: int | None = None
     header = read_header(path)
     _check_names(header, expected)
     claimed = header.scalars.get("num_examples")
-    if not isinstance(claimed, int) or claimed < 1:
+    if type(claimed) is not int or claimed < 1:
         raise PayloadError(f"num_examples is {claimed!r}; allowed: a whole number from 1")
     if num_examples is not None and claimed != num_examples:
         raise PayloadError(f"num_examples is {claimed}; this client has {num_examples} rows")

@@ -17,6 +17,7 @@ from typing import Any
 from fedkrso_core.errors import PayloadError
 
 HEADER_LIMIT = 32 * 1024 * 1024
+_LARGEST = 2**40  # of a size or an offset: far beyond any real one
 DTYPE_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -74,7 +75,7 @@ def header_length(head: bytes, size: int) -> int:
 def parse_header(raw: bytes, size: int) -> Header:
     """The header of an encoding of `size` bytes whose JSON header is `raw`."""
     try:
-        fields = _strict_json(raw)
+        fields = _strict_json(raw.decode())  # of bytes, json would guess utf-16 and skip a mark
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"payload header is not JSON: {error}") from None
     if not isinstance(fields, dict):
@@ -86,13 +87,16 @@ def parse_header(raw: bytes, size: int) -> Header:
     return Header(tensors, scalars, 8 + len(raw))
 
 
-def _strict_json(raw: bytes | str) -> Any:
+def _strict_json(text: str) -> Any:
     """JSON without NaN and infinities, which Python reads by default and nobody else does."""
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a JSON number")
 
-    return json.loads(raw, parse_constant=refuse)
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a JSON number")
+    return value
 
 
 def _check_layout(tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
@@ -108,6 +112,8 @@ def _check_layout(tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
 
 def _scalars(metadata: Any) -> dict[str, Any]:
     try:
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise TypeError("values must be strings")
         scalars = _strict_json(metadata.get("scalars", "{}"))
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise PayloadError(f"payload metadata does not hold JSON scalars: {error}") from None
@@ -118,15 +124,24 @@ def _scalars(metadata: Any) -> dict[str, Any]:
 
 def _tensor(name: str, info: Any, data_bytes: int) -> TensorInfo:
     try:
-        dtype = info["dtype"]
-        shape = tuple(int(n) for n in info["shape"])
-        start, end = (int(n) for n in info["data_offsets"])
+        name.encode()  # half of a surrogate pair is a name that nobody can write
+        dtype, shape = info["dtype"], _whole_numbers(info["shape"])
+        start, end = _whole_numbers(info["data_offsets"])
     except (KeyError, TypeError, ValueError):
         raise PayloadError(f"tensor {name!r} has a malformed header") from None
-    if dtype not in DTYPE_BYTES:
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         allowed = ", ".join(DTYPE_BYTES)
         raise PayloadError(f"tensor {name!r} has dtype {dtype!r}; allowed: {allowed}")
     expected = math.prod(shape) * DTYPE_BYTES[dtype]
     if min(shape, default=0) < 0 or not 0 <= start <= end <= data_bytes or end - start != expected:
         raise PayloadError(f"tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}")
     return TensorInfo(dtype, shape, start, end)
+
+
+def _whole_numbers(values: Any) -> tuple[int, ...]:
+    """A list of integers as a tuple: as strict as safetensors' own reader."""
+    if not isinstance(values, list):
+        raise TypeError
+    if any(type(n) is not int or abs(n) > _LARGEST for n in values):
+        raise ValueError
+    return tuple(values)

@@ -18,5 +18,6 @@ def classification_metrics(
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
         "f1": float(f1_score(truth, predicted, average=average, zero_division=0)),
-        "mcc": float(matthews_corrcoef(truth, predicted)),
+        # nothing correlates with a single label, and scikit-learn would warn about it
+        "mcc": float(matthews_corrcoef(truth, predicted)) if len(set(truth)) > 1 else 0.0,
     }

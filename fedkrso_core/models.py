@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from fedkrso_core.errors import ModelError
@@ -62,7 +63,7 @@ def load_model(name: str, label_names: tuple[str, ...], seed: int) -> nn.Module:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _cannot_load(name, error) from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     _draw_missing(model, {*report["missing_keys"], *mismatched}, seed)

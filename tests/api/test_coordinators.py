@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from api.coordinator import rounds as steps
 from api.db import rounds
 from api.db.session import writing
 from api.schemas import AssignmentOut
@@ -143,6 +144,13 @@ def test_an_update_that_comes_while_its_round_is_aggregated_is_refused(house: Ho
     house.advance(job_id)
     assert house.get(job_id).state == "done"
     assert [seat.bytes_up for seat in house.seats(job_id, 1)] == [len(toy_update()), 0]
+
+
+def test_two_coordinators_extend_a_round_once(house: House) -> None:
+    job_id = house.open_job(clients=2)
+    for _ in range(2):
+        steps.extend(house.store, house.get(job_id), 1)
+    assert house.count(job_id, "round-extended") == 1
 
 
 def fails_times(count: int, error: Exception) -> Callable[[], None]:

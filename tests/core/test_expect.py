@@ -117,7 +117,7 @@ def test_the_last_of_many_numbers_is_looked_at(path: Path) -> None:
 def test_a_truncated_upload_is_refused(path: Path, lost: int) -> None:
     data = upload(path, {}).read_bytes()
     path.write_bytes(data[:-lost])
-    with pytest.raises(PayloadError, match="does not fit its bytes|starts at byte|header names"):
+    with pytest.raises(PayloadError, match=r"does not fit its bytes|header names"):
         check_upload(path, EXPECTED)
 
 

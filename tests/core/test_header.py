@@ -87,7 +87,7 @@ def test_a_header_above_the_limit_is_refused(tmp_path: Path) -> None:
         ({"x": tensor(offsets=[4, 8])}, "tensor 'x' .* does not fit its bytes 4-8"),
         ({"x": tensor(offsets=[-4, 0])}, "tensor 'x' .* does not fit its bytes -4-0"),
         ({"x": tensor("F16", [1], [0, 2])}, "payload has 4 bytes of tensors, the header names 2"),
-        (b'{"x":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}', "has a malformed header"),
+        (b'{"x":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}', "1e999 is not|malformed"),
         ({"__metadata__": {"scalars": '{"loss": NaN}'}}, "NaN is not a JSON number"),
         ({"__metadata__": {"scalars": '{"loss": -Infinity}'}}, "-Infinity is not a JSON number"),
         ({"__metadata__": {"scalars": '{"loss": 1e999}'}}, "metadata does not hold JSON scalars"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedkrso_core.ops.projection import checksum, projection
+from fedkrso_core.ops.projection import checksum, projection, projections
 
 SEED, LAYER = 1234567890123456789, "bert.encoder.layer.0.attention.self.query"
 
@@ -83,6 +83,20 @@ def test_both_signs_are_equally_frequent_everywhere() -> None:
 def test_layers_and_seeds_give_different_projections() -> None:
     drawn = [projection(s, name, 4, 64) for s in (1, 2, 2**62) for name in ("a", "b", "a.b")]
     assert len({sha(p) for p in drawn}) == 9
+
+
+def test_many_layers_in_one_pass_are_the_same_bits() -> None:
+    sizes = {"a": 1, "b": 64, "c": 33, "a.b": 200}
+    for rank in (1, 3, 16):
+        for name, p in projections(SEED, sizes, rank).items():
+            assert torch.equal(p, projection(SEED, name, rank, sizes[name]))
+
+
+def test_the_order_of_the_layers_does_not_matter() -> None:
+    sizes = {"a": 10, "b": 20, "c": 30}
+    forwards = projections(SEED, sizes, 3)
+    backwards = projections(SEED, dict(reversed(sizes.items())), 3)
+    assert all(torch.equal(forwards[name], backwards[name]) for name in sizes)
 
 
 def test_the_number_of_threads_does_not_matter() -> None:

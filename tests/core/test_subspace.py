@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from fedkrso_core.ops.projection import projection
 from fedkrso_core.ops.subspace import SubspaceLinear, draw, subspace_layers
 
 D_OUT, D_IN, RANK = 3, 4, 4  # rank 4: the entries of P are +-1/2, and all sums below are exact
@@ -116,6 +117,13 @@ def test_decay_shrinks_the_weight_and_what_was_added() -> None:
     stand_in.write()
     assert torch.equal(layer.weight, 0.5 * (before + b @ stand_in.p))
     assert torch.equal(stand_in.b, 0.5 * b)
+
+
+def test_all_layers_are_drawn_by_seed_and_name() -> None:
+    stand_ins = {name: SubspaceLinear(nn.Linear(n, 3), 2) for name, n in (("a", 5), ("b", 7))}
+    draw(stand_ins, 8)
+    for name, stand_in in stand_ins.items():
+        assert torch.equal(stand_in.p, projection(8, name, 2, stand_in.layer.in_features))
 
 
 def test_layers_are_put_back_even_after_an_error() -> None:

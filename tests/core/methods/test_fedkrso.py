@@ -113,11 +113,10 @@ def dense_gradients(fed: Any) -> dict[str, Tensor]:
     return {n: g for n, g in zip(parameters, found, strict=True) if g is not None}
 
 
-def test_in_the_limit_of_full_span_it_is_plain_sgd() -> None:
-    """Averaged over many subspaces, G P^T P is G: here with all signs of a 4 wide layer."""
+def test_averaged_over_subspaces_the_step_is_that_of_plain_sgd() -> None:
     gradient = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.0, -1.0, 1.0, 5.0]])
-    steps = [gradient @ p.T @ p for p in (projection(s, "layer", 4, 4) for s in range(4000))]
-    assert torch.allclose(torch.stack(steps).mean(0), gradient, atol=0.2)
+    steps = [gradient @ p.T @ p for p in (projection(s, "layer", 4, 4) for s in range(1000))]
+    assert torch.allclose(torch.stack(steps).mean(0), gradient, atol=0.4)  # 5 sigma
 
 
 def test_moments_and_step_count_start_anew_in_each_interval(federation: Make) -> None:
