@@ -15,7 +15,7 @@ def default_threads() -> int:
     given = os.environ.get("FEDKRSO_THREADS")
     if given is None:
         return max(1, (os.cpu_count() or 2) // 2)
-    if not given.isdigit() or int(given) < 1:
+    if not given.isdecimal() or int(given) < 1:
         raise CoreError(f"FEDKRSO_THREADS is {given!r}; allowed: a whole number from 1")
     return int(given)
 
