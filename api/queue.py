@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from api.settings import settings
-from fedkrso_core import queueing
+from messaging import queues
 
 _log = logging.getLogger("api.queue")
 
@@ -18,24 +18,24 @@ _log = logging.getLogger("api.queue")
 def celery_app() -> Celery:
     """The process's Celery application."""
     app = Celery("fedkrso")
-    app.conf.update(queueing.settings(settings().broker_url, settings().queue_folder))
+    app.conf.update(queues.settings(settings().broker_url, settings().queue_folder))
     return app
 
 
 def hint_training(count: int) -> None:
     """Tells the clients' workers that so many assignments wait."""
     for _ in range(count):
-        _send(queueing.TRAIN_TASK)
+        _send(queues.TRAIN_TASK)
 
 
 def hint_advance(job_id: str) -> None:
     """Tells a coordinator to look at a job."""
-    _send(queueing.ADVANCE_TASK, job_id)
+    _send(queues.ADVANCE_TASK, job_id)
 
 
 def hint_export(job_id: str, number: int) -> None:
     """Tells a coordinator to build the model folder of a round."""
-    _send(queueing.EXPORT_TASK, job_id, number)
+    _send(queues.EXPORT_TASK, job_id, number)
 
 
 def _send(task: str, *args: str | int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.signals import worker_shutting_down
 
-from fedkrso_core import queueing
+from messaging import queues
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _settings = Settings()
 app = Celery("worker")
-app.conf.update(queueing.settings(_settings.broker_url, _settings.home / "queue"))
+app.conf.update(queues.settings(_settings.broker_url, _settings.home / "queue"))
 
 
 @lru_cache
@@ -28,7 +28,7 @@ def _process() -> ClientProcess:
     return ClientProcess(Api(_settings.server, _settings.api_key), _settings.home / "worker")
 
 
-@app.task(name=queueing.TRAIN_TASK)  # type: ignore[untyped-decorator]
+@app.task(name=queues.TRAIN_TASK)  # type: ignore[untyped-decorator]
 def train() -> None:
     """A hint that work waits; what it is, the service says."""
     _process().drain()

@@ -6,7 +6,7 @@ from api.coordinator import advance as advancing
 from api.coordinator import export as exporting
 from api.coordinator.ticker import Ticker
 from api.queue import celery_app
-from fedkrso_core.queueing import ADVANCE_TASK, EXPORT_TASK
+from messaging.queues import ADVANCE_TASK, EXPORT_TASK
 
 app = celery_app()
 

@@ -1,4 +1,4 @@
-"""Settings of the queue, the same for those who send hints and those who take them; plain data.
+"""Settings of the queue, the same for those who send hints and those who take them.
 
 The queue only hints that there is work: a lost, doubled or late message changes nothing. So
 results are ignored, messages are JSON, and no recovery is left to the broker.
@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES
+
+# kombu's own channel can hand a reader an empty message: see `messaging.files`
+TRANSPORT_ALIASES["filesystem"] = "messaging.files:Transport"
 
 CLIENTS_QUEUE = "clients"
 COORDINATOR_QUEUE = "coordinator"
@@ -45,11 +50,12 @@ def settings(broker_url: str, folder: Path) -> dict[str, Any]:
 
 def _transport(broker_url: str, folder: Path) -> dict[str, Any]:
     if broker_url.startswith("filesystem"):
-        for name in ("messages", "control"):
+        for name in ("messages", "taken", "control"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         return {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),
+            "processed_folder": str(folder / "taken"),
             "control_folder": str(folder / "control"),
             "polling_interval": _POLL_S,
         }
