@@ -1,9 +1,9 @@
 """The filesystem broker with messages that appear whole or not at all.
 
-Kombu's own channel makes a message's file and then writes into it. A reader that comes between
-the two takes an empty file, fails to parse it, and its worker ends. Here the message is written
-under a name that no reader looks for, and then renamed. Taken messages stay in the state folder;
-kombu would move them to the system's temporary folder.
+Kombu's own channel makes a message's file and then writes into it, and so it does with the table
+of an exchange. A reader that comes between the two takes an empty file, fails to parse it, and its
+worker ends. Here both are written under a name that no reader looks for, and then renamed. Taken
+messages stay in the state folder; kombu would move them to the system's temporary folder.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from kombu.utils.json import dumps, loads
 
 
 class Channel(filesystem.Channel):
-    """Kombu's filesystem channel with an atomic put and get."""
+    """Kombu's filesystem channel whose files appear whole."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         folder = Path(self.data_folder_out)
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
-        part = folder / f"{name}.part"
-        try:
-            part.write_text(dumps(payload), encoding="utf-8")
-            part.replace(folder / name)
-        except OSError as error:
-            raise ChannelError(f"cannot add a message to {folder}: {error}") from error
+        _write(folder / name, payload)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Notes the queue in the exchange's table; each exchange here has one queue."""
+        bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
+        table = self.get_table(exchange)
+        if bound not in table:
+            self.control_folder.mkdir(exist_ok=True)
+            _write(self._exchange_file(exchange), [bound, *table])
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002 - kombu's
         """The oldest message; of several readers, the one whose rename succeeds has it."""
@@ -44,6 +47,16 @@ class Channel(filesystem.Channel):
             taken.unlink()
             return loads(text)
         raise Empty
+
+
+def _write(path: Path, content: Any) -> None:
+    """Makes a file of JSON appear whole, under a name that nobody reads until then."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4()}.part")
+    try:
+        part.write_text(dumps(content), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ChannelError(f"cannot write {path}: {error}") from error
 
 
 class Transport(filesystem.Transport):

@@ -24,13 +24,13 @@ def connections(tmp_path: Path) -> Iterator[list[Connection]]:
         connection.release()
 
 
-def _drain(connection: Connection, found: list[int], until: threading.Event) -> None:
-    box = SimpleQueue(connection.channel(), "work")
+def _drain(box: SimpleQueue, found: list[int], until: threading.Event) -> None:
     while True:
+        last = until.is_set()
         try:
             message = box.get(block=False)
         except Empty:
-            if until.is_set():
+            if last:
                 return
             continue
         found.append(message.payload["n"])
@@ -44,17 +44,15 @@ def test_filesystem_stands_for_our_transport(connections: list[Connection]) -> N
 def test_readers_that_race_with_a_writer_get_each_message_once(
     connections: list[Connection],
 ) -> None:
+    # all are bound before the race: kombu shares what is bound among a process's threads
+    boxes = [SimpleQueue(connection.channel(), "work") for connection in connections]
     found: list[int] = []
     written = threading.Event()
-    readers = [
-        threading.Thread(target=_drain, args=(connection, found, written))
-        for connection in connections[1:]
-    ]
+    readers = [threading.Thread(target=_drain, args=(box, found, written)) for box in boxes[1:]]
     for reader in readers:
         reader.start()
-    box = SimpleQueue(connections[0].channel(), "work")
     for n in range(300):
-        box.put({"n": n})
+        boxes[0].put({"n": n})
     written.set()
     for reader in readers:
         reader.join()
