@@ -63,12 +63,11 @@ def row(method: str, summary: dict[str, Any]) -> str:
     """A line of the table; bytes are means for one client in one round."""
     totals, spec = summary["totals"], summary["spec"]
     parts = summary["rounds"] * spec["clients"]["per_round"]
-    metrics, seconds = summary["metrics"], totals["seconds"]["train"]
+    metrics = summary["metrics"]
     return (
         f"| {method} | {spec['local']['lr']:g} | {metrics['accuracy']:.4f} | "
         f"{metrics['loss']:.4f} | {metrics['mcc']:.4f} | {totals['bytes_up'] / parts / 1e6:.2f} | "
-        f"{totals['bytes_down'] / parts / 1e6:.2f} | {totals['peak_memory_bytes'] / 2**20:.0f} | "
-        f"{seconds / parts:.1f} |"
+        f"{totals['bytes_down'] / parts / 1e6:.2f} | {totals['peak_memory_bytes'] / 2**20:.0f} |"
     )
 
 
@@ -82,8 +81,8 @@ def main() -> None:
     given = parser.parse_args()
     rows = [row(m, run(m, given.out, given.data, given.rounds)) for m in given.methods]
     print(
-        "| method | lr | accuracy | loss | mcc | MB up | MB down | peak MiB | train s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| method | lr | accuracy | loss | mcc | MB up | MB down | peak MiB |",
+        "|---|---|---|---|---|---|---|---|",
         *rows,
         sep="\n",
     )

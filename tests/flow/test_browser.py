@@ -92,7 +92,6 @@ def test_job_submitted_in_the_form_draws_its_curve(
         expect(curve).to_contain_text("4 rounds measured", timeout=120_000)
         expect(page.locator(".st-key-job-state")).to_contain_text("done")
         expect(curve.locator("canvas, svg").first).to_be_visible()
-        page.screenshot(path="/tmp/job.png")
         job_id = page.url.split("job=")[1]
         assert service.wait(job_id)["rounds_closed"] == 4
     assert elsewhere == []
