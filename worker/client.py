@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from fedkrso_core.workload import Workload
 from worker.api import Api, LeaseLost, Refused
 
 _log = logging.getLogger("worker")
+_KEEP_STATES_S = 7 * 24 * 3600
 
 
 class Stopping(Exception):
@@ -58,6 +60,7 @@ class ClientProcess:
         self._dense = folder / "dense" / str(os.getpid())
         self._loaded: tuple[str, Workload] | None = None
         _forget_dead(folder / "dense")
+        _forget_old(self._states)
 
     def drain(self) -> None:
         """Works until nothing waits: a hint that got lost costs nothing while others come."""
@@ -154,6 +157,13 @@ class ClientProcess:
 
 def _state_ref(digest: str, path: Path) -> StateRef:
     return StateRef(digest, lambda: decode(path.read_bytes()))
+
+
+def _forget_old(folder: Path) -> None:
+    """Removes the states of jobs that nobody here has worked on for a week."""
+    for job in folder.glob("*"):
+        if time.time() - job.stat().st_mtime > _KEEP_STATES_S:
+            shutil.rmtree(job, ignore_errors=True)
 
 
 def _forget_dead(folder: Path) -> None:

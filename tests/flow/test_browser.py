@@ -59,7 +59,7 @@ def _settled(page: Page) -> None:
 
 
 def test_job_submitted_in_the_form_draws_its_curve(
-    up: Any, page: Page, tiny_model: Path, tiny_data: Path, tmp_path: Path
+    up: Any, page: Page, tiny_model: Path, tiny_data: Path
 ) -> None:
     elsewhere: list[str] = []
     page.on(

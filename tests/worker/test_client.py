@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,3 +280,14 @@ def test_snapshots_of_dead_processes_are_removed(tmp_path: Path, api: FakeApi) -
     dead.mkdir(parents=True)
     ClientProcess(api, tmp_path / "worker")  # type: ignore[arg-type]
     assert not dead.exists()
+
+
+def test_states_that_nobody_used_for_a_week_are_removed(tmp_path: Path, api: FakeApi) -> None:
+    old, fresh = (tmp_path / "worker" / "states" / name for name in ("old", "fresh"))
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+    week_ago = time.time() - 8 * 24 * 3600
+    os.utime(old, (week_ago, week_ago))
+    ClientProcess(api, tmp_path / "worker")
+    assert not old.exists()
+    assert fresh.exists()
