@@ -26,8 +26,9 @@ class Supervisor:
         self.children = [Child(command) for command in commands]
         self._say = say
         self._grace_s = grace_s
-        self._stop = threading.Event()
-        self._hurry = threading.Event()
+        # plain flags: a signal handler that sets an Event while its lock is held never returns
+        self._stopping = False
+        self._hurrying = False
         self._thread = threading.Thread(target=self._run, name="supervisor")
 
     def start(self) -> None:
@@ -36,14 +37,13 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the children, stage by stage; returns when none is left."""
-        self._stop.set()
+        self._stopping = True
         if self._thread.ident is not None:
             self._thread.join()
 
     def hurry(self) -> None:
-        """Do not wait for any child to end by itself."""
-        self._hurry.set()
-        self._stop.set()
+        """Do not wait for any child to end by itself; may be called in a signal handler."""
+        self._hurrying = self._stopping = True
 
     def stuck(self) -> Child | None:
         """A child that died again and again as soon as it was started."""
@@ -51,9 +51,9 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._stopping:
                 self._tick()
-                self._stop.wait(TICK_S)
+                time.sleep(TICK_S)
         finally:
             for stage in sorted({child.command.stage for child in self.children}):
                 self._end([child for child in self.children if child.command.stage == stage])
@@ -69,7 +69,8 @@ class Supervisor:
         for child in children:
             child.ask_to_end()
         while any(child.is_running() for child in children) and time.monotonic() < give_up:
-            if self._hurry.wait(TICK_S / 2):
+            if self._hurrying:
                 break
+            time.sleep(TICK_S / 2)
         for child in children:
             child.kill_group()
