@@ -86,7 +86,8 @@ def test_demo_trains_the_real_model_and_stops(environ: dict[str, str], run_fedkr
     (out,) = (home / "exports").iterdir()
     assert str(out) in done.stdout
     summary = json.loads((out / "summary.json").read_text())
-    curve = [json.loads(line)["metrics"]["accuracy"] for line in (out / "rounds.jsonl").open()]
+    lines = (out / "rounds.jsonl").read_text().splitlines()
+    curve = [json.loads(line)["metrics"]["accuracy"] for line in lines]
     assert len(curve) == 6
     assert curve[-1] > 0.60 > curve[0]
     assert _accuracy(out / "model", summary["spec"]) == pytest.approx(curve[-1], abs=1e-9)
