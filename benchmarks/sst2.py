@@ -4,7 +4,7 @@
     python benchmarks/sst2.py --out out/sst2 --data FOLDER        # train/validation.jsonl.gz there
 
 Each method runs as `fedkrso run` in a process of its own, so that no method's memory counts for
-another. The learning rates were chosen for SST-2 beforehand, one for each method; everything else
+another. Learning rates, one for each method, come from an earlier sweep on SST-2; everything else
 is equal. Prints a Markdown table; results already in the out folder are not run again.
 """
 
