@@ -37,13 +37,13 @@ class ProblemOut(BaseModel):
 class JobOut(BaseModel):
     """A job as it stands now."""
 
-    id: str
-    name: str
+    id: str = Field(examples=["f8207b594a4b"])
+    name: str = Field(examples=["demo"])
     state: JobState
     reason: str | None = Field(None, description="Why it failed")
     waiting_for: str | None = Field(None, description="What it waits for right now, in words")
-    method: str
-    model: str
+    method: str = Field(examples=["fedkrso"])
+    model: str = Field(examples=["minilm"])
     rounds: int = Field(description="Rounds to train")
     rounds_closed: int
     metrics: dict[str, float] = Field({}, description="Of the last evaluated round")
@@ -185,7 +185,7 @@ class HeartbeatIn(BaseModel):
 class LeaseOut(BaseModel):
     """The lease was extended."""
 
-    lease_s: float
+    lease_s: float = Field(examples=[30.0])
 
 
 class FailIn(BaseModel):
@@ -193,7 +193,7 @@ class FailIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=2000)
+    reason: str = Field(min_length=1, max_length=2000, examples=["out of memory"])
 
 
 class ReportIn(BaseModel):
@@ -208,8 +208,8 @@ class ReportIn(BaseModel):
 class AcceptedOut(BaseModel):
     """The update is stored and will be aggregated."""
 
-    digest: str
-    bytes_up: int
+    digest: str = Field(description="SHA-256 of the body")
+    bytes_up: int = Field(examples=[651234])
 
 
 class BuildingOut(BaseModel):
