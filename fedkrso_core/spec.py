@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.sizes import Size
 
 
 class _Strict(BaseModel):
@@ -91,6 +92,19 @@ class ClientsSpec(_Strict):
         return per_round
 
 
+Precision = Literal["fp32", "medium", "bf16"]
+MemoryOption = Literal[
+    "dropout-bits",
+    "attention-recompute",
+    "gelu-8bit",
+    "checkpointing",
+    "checkpointing-mlp",
+    "bf16-weights",
+    "fused-cross-entropy",
+]
+EXACT_MEMORY: tuple[MemoryOption, ...] = ("dropout-bits", "attention-recompute")
+
+
 class LocalSpec(_Strict):
     """What a client does with its rows in a round."""
 
@@ -106,6 +120,22 @@ class LocalSpec(_Strict):
     schedule: Literal["constant", "cosine"] = Field(
         "constant", description="Learning rate within a round; cosine warms up for 5 %"
     )
+    precision: Precision = Field(
+        "fp32",
+        description="Arithmetic of the frozen products: fp32 is reproducible, medium (bfloat16 "
+        "parts of fp32, TF32 on CUDA) and bf16 are faster",
+    )
+    memory: tuple[MemoryOption, ...] = Field(
+        EXACT_MEMORY,
+        description="What saves activation memory; the default changes no number of the training",
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_fits(cls, memory: tuple[MemoryOption, ...]) -> tuple[MemoryOption, ...]:
+        if {"checkpointing", "checkpointing-mlp"} <= set(memory):
+            raise ValueError("checkpointing includes checkpointing-mlp; give one of the two")
+        return tuple(dict.fromkeys(memory))
 
 
 class MethodSpec(BaseModel):
@@ -126,6 +156,14 @@ class EvaluateSpec(_Strict):
 
     every: int = Field(1, ge=1, description="Rounds between evaluations; the last always counts")
     batch_size: int = Field(64, ge=1, description="Rows in an evaluation batch")
+
+
+class BudgetSpec(_Strict):
+    """What a job may use: refused at submit when it cannot fit, stopped when it is used up."""
+
+    bytes_up: Size | None = Field(None, description="Upload of all clients together: 50MB")
+    memory: Size | None = Field(None, description="Peak memory of a client: 6GB")
+    seconds: float | None = Field(None, gt=0, description="Time from the job's start")
 
 
 EXAMPLE: dict[str, Any] = {
@@ -157,6 +195,7 @@ class JobSpec(_Strict):
     local: LocalSpec = LocalSpec()
     method: MethodSpec = MethodSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
+    budget: BudgetSpec = BudgetSpec()
     seed: int = Field(0, ge=0, lt=2**63, description="All randomness derives from it")
 
 
