@@ -17,6 +17,7 @@ from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
 from fedkrso_core.spec import JobSpec, problems_of
 
+_TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
 _TITLES = {
     "unauthorized": "A valid API key is needed",
     "forbidden": "This key may not do that",
@@ -104,7 +105,7 @@ async def _on_core_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    about_job = request.url.path == "/v1/jobs" and request.method == "POST"
+    about_job = request.url.path in _TAKE_A_JOB and request.method == "POST"
     schema: type[BaseModel] = JobSpec if about_job else BaseModel
     problems = tuple(p for e in error.errors() for p in _problems(e, schema))
     kind = "invalid-job" if about_job else "invalid-request"

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fedkrso_core.forecast import Forecasts
+
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 RoundState = Literal["collecting", "aggregating", "closed", "failed"]
 AssignmentState = Literal["pending", "leased", "done", "failed", "cancelled"]
@@ -40,7 +42,7 @@ class JobOut(BaseModel):
     id: str = Field(examples=["f8207b594a4b"])
     name: str = Field(examples=["demo"])
     state: JobState
-    reason: str | None = Field(None, description="Why it failed")
+    reason: str | None = Field(None, description="Why it failed or stopped early")
     waiting_for: str | None = Field(None, description="What it waits for right now, in words")
     method: str = Field(examples=["fedkrso"])
     model: str = Field(examples=["minilm"])
@@ -99,6 +101,7 @@ class RoundClientOut(BaseModel):
     bytes_up: int
     bytes_down: int
     bytes_lost: int = Field(description="Downloaded by attempts that came to nothing")
+    bytes_up_lost: int = Field(0, description="Uploaded but refused, or sent again")
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
     leased_at: datetime | None = None
@@ -141,6 +144,14 @@ class DatasetOut(BaseModel):
     title: str
     text: str = Field(description="Column with the text")
     label: str = Field(description="Column with the label")
+
+
+class EstimateOut(Forecasts):
+    """What a job will take, by method, and which limits of its budget that is above."""
+
+    over_budget: dict[str, list[ProblemItem]] = Field(
+        description="Of each method that does not fit into the job's budget: the limits in the way"
+    )
 
 
 class ClaimIn(BaseModel):

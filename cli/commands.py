@@ -17,7 +17,7 @@ from cli.errors import bad_job
 from cli.jobfile import load
 from cli.service import Wanted, serving
 from cli.state import Home
-from cli.watch import follow, require_done
+from cli.watch import early_end, follow, require_done
 
 INTERRUPTED = 130
 
@@ -60,7 +60,7 @@ def send(client: ApiClient, path: Path) -> Json:
 
 
 def watch_to_the_end(client: ApiClient, job: str, as_json: bool) -> None:
-    """Follow a job; exit code 0 if it is done, 1 if it ended otherwise."""
+    """Follow a job; exit code 0 if it is done, even with fewer rounds, 1 if it ended otherwise."""
     try:
         end = follow(client, job, options.display(as_json))
     except KeyboardInterrupt:
@@ -70,4 +70,6 @@ def watch_to_the_end(client: ApiClient, job: str, as_json: bool) -> None:
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         options.print_json({"job": end.job, "rounds": end.rounds})
+    elif notice := early_end(end.job):
+        options.print_line(notice)
     require_done(end.job)

@@ -72,12 +72,35 @@ def run_job(
 ) -> None:
     """Run a job in this process, without any service."""
     from cli.local import run_here
+    from cli.render import stopped_line
 
     summary = run_here(job, out, options.display(as_json))
     if as_json:
         options.print_json(summary)
+        return
+    if reason := summary.get("stopped"):
+        options.print_line(stopped_line(summary["rounds"], summary["spec"]["rounds"], reason))
+    options.print_line(f"{out}: model {summary.get('model_sha256')}")
+
+
+@app.command()
+def estimate(
+    job: JobFile,
+    methods: Annotated[
+        str, typer.Option(metavar="all|a,b", help="Other methods to compare with.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a job will take: bytes, memory, time."""
+    from cli.estimate import estimate_here
+    from cli.forecast import forecast
+
+    with options.errors().status("measuring a few steps"):
+        found, whole = estimate_here(job, [name.strip() for name in methods.split(",") if name])
+    if as_json:
+        options.print_json(found)
     else:
-        options.print_line(f"{out}: model {summary.get('model_sha256')}")
+        options.output().print(forecast(found, whole))
 
 
 @app.command()

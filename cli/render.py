@@ -90,6 +90,11 @@ def round_line(round_: Json) -> str:
     return "  ".join(f"{name} {cell}" for name, cell in pairs)
 
 
+def stopped_line(closed: int, rounds: int, reason: str) -> str:
+    """Why a job that is done has fewer rounds than were asked for."""
+    return f"stopped after round {closed} of {rounds}: {reason}"
+
+
 def jobs_table(jobs: Sequence[Json]) -> Table:
     """A row for each job."""
     table = Table(box=None, padding=(0, 2, 0, 0))

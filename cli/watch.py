@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cli.client import ApiClient, Json, ServerAway
 from cli.display import Display
 from cli.errors import CliError
-from cli.render import Board
+from cli.render import Board, stopped_line
 
 POLL_S = 0.7
 PATIENCE_S = 120.0
@@ -72,6 +72,13 @@ def require_done(job: Json) -> None:
     if job["state"] != "done":
         reason = f": {job['reason']}" if job.get("reason") else ""
         raise CliError(f"job {job['name']} ({job['id']}) {job['state']}{reason}")
+
+
+def early_end(job: Json) -> str | None:
+    """A line for a job that its budget ended before its last round; None for any other."""
+    if job["state"] != "done" or not job.get("reason"):
+        return None
+    return stopped_line(job["rounds_closed"], job["rounds"], job["reason"])
 
 
 def _steps_done(client: Json) -> int:

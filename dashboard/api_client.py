@@ -15,6 +15,8 @@ TIMEOUT_S = 10.0
 # a job is checked against its model and data, which the server may first have to load
 SUBMIT_TIMEOUT_S = 180.0
 DOWNLOAD_TIMEOUT_S = 300.0
+# the server makes one estimate at a time
+ESTIMATE_TIMEOUT_S = 600.0
 ACCEPTED = 202
 
 
@@ -56,6 +58,18 @@ class ApiClient:
     def submit(self, spec: Json) -> Json:
         """Starts a job; a spec with wrong fields raises ApiProblem 422 with `errors`."""
         return _json(self._send("POST", "/v1/jobs", json=spec, timeout=SUBMIT_TIMEOUT_S))
+
+    def estimate(self, spec: Json, methods: str = "") -> Json:
+        """What a job will take, beside other methods ("all" or "a,b"); ApiProblem as `submit`."""
+        return _json(
+            self._send(
+                "POST",
+                "/v1/jobs:estimate",
+                json=spec,
+                params={"methods": methods},
+                timeout=ESTIMATE_TIMEOUT_S,
+            )
+        )
 
     def cancel(self, job: str) -> None:
         """Stops a job; its closed rounds are kept."""

@@ -12,6 +12,7 @@ from dashboard import words
 
 # Okabe and Ito: told apart with any colour vision, and readable on white and on black
 BLUE, VERMILION = "#0072B2", "#D55E00"
+ORANGE, GREEN = "#E69F00", "#009E73"
 HEIGHT = 240
 
 
@@ -128,3 +129,34 @@ def _round_axis(first: int, total: int) -> alt.X:
 def _up_down(values: Sequence[str]) -> alt.Scale:
     # colour and shape of one domain share a legend
     return alt.Scale(domain=["up", "down"], range=list(values))
+
+
+def memory_parts(frame: pd.DataFrame) -> Figure:
+    """A bar for each method, of the parts of its peak memory. `frame` is forecast.memory_frame."""
+    sums = frame.groupby("method", sort=False)["bytes"].sum()
+    scale, unit = words.unit(sums.max() if len(sums) else 0)
+    rows = frame.assign(amount=frame["bytes"] / scale)
+    parts = list(dict.fromkeys(frame["part"]))
+    colours = alt.Scale(domain=parts, range=[BLUE, ORANGE, VERMILION, GREEN][: len(parts)])
+    chart = alt.Chart(rows, height=alt.Step(28)).mark_bar()
+    chart = chart.encode(
+        x=alt.X("amount:Q", title=unit, stack="zero"),
+        y=alt.Y("method:N", title=None, sort=None),
+        color=alt.Color("part:N", title=None, scale=colours, legend=alt.Legend(columns=2)),
+        order=alt.Order("order:Q"),
+        tooltip=[
+            alt.Tooltip("method:N", title="Method"),
+            alt.Tooltip("part:N", title="Part"),
+            alt.Tooltip("amount:Q", title=unit, format=".1f"),
+        ],
+    )
+    caption = _parts_caption(frame)
+    return Figure("parts", "Peak memory of a client", chart.configure_legend(orient="top"), caption)
+
+
+def _parts_caption(frame: pd.DataFrame) -> str:
+    lines = []
+    for method, rows in frame.groupby("method", sort=False):
+        parts = ", ".join(f"{r['part']} {words.size(r['bytes'])}" for _, r in rows.iterrows())
+        lines.append(f"{method}: {parts}.")
+    return " ".join(lines)

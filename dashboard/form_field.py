@@ -6,12 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-Kind = Literal["text", "integer", "number", "boolean", "choice", "suggest", "list", "json"]
+Kind = Literal[
+    "text", "integer", "number", "boolean", "choice", "choices", "suggest", "list", "word", "json"
+]
 
 # what a browser holds exactly; larger bounds are left to the server
 MAX_INTEGER = 2**53 - 1
 # where the name of a field alone says too little
 _LABELS = {
+    "budget.bytes_up": "Upload of all clients",
+    "budget.memory": "Memory of a client",
+    "budget.seconds": "Seconds from the start",
     "clients.count": "Clients",
     "clients.per_round": "Clients in a round",
     "data.label": "Label column",
@@ -25,6 +30,7 @@ _LABELS = {
     "local.head_lr": "Learning rate of the classifier",
     "local.lr": "Learning rate",
     "local.max_length": "Tokens of a text",
+    "local.memory": "Memory options",
     "local.schedule": "Learning rate schedule",
     "method.name": "Method",
     "partition.kind": "Division of the rows",
@@ -33,7 +39,10 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Field:
-    """One input. `path` is where its value goes and how the server names it."""
+    """One input. `path` is where its value goes and how the server names it.
+
+    A "word" is a text that may be a number; `details` say what each of the options does.
+    """
 
     path: str
     key: str
@@ -46,6 +55,7 @@ class Field:
     below: float | None = None
     options: tuple[Any, ...] = ()
     optional: bool = False
+    details: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

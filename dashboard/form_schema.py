@@ -16,6 +16,7 @@ _KINDS: dict[str, Kind] = {
     "boolean": "boolean",
     "array": "list",
 }
+_WORDS = {"string", "integer", "number"}
 
 
 def fields(schema: Json, chosen: Mapping[str, Any] | None = None, prefix: str = "") -> list[Field]:
@@ -96,7 +97,8 @@ def _first(node: Json) -> str:
 
 def _field(node: Json, place: _Place, optional: bool, description: str) -> Field:
     kind = _kind(node, place.default, optional)
-    options = (True, False) if node.get("type") == "boolean" else node.get("enum", ())
+    listed = node.get("items", {}) if kind == "choices" else node
+    options = (True, False) if node.get("type") == "boolean" else listed.get("enum", ())
     return Field(
         place.path,
         place.key,
@@ -109,17 +111,29 @@ def _field(node: Json, place: _Place, optional: bool, description: str) -> Field
         _bound(node, "exclusiveMaximum"),
         tuple(options),
         optional,
+        tuple(listed.get("enumDescriptions", ())),
     )
 
 
 def _kind(node: Json, default: Any, optional: bool) -> Kind:
-    kind: Kind = "choice" if "enum" in node else _KINDS.get(str(node.get("type")), "json")
+    kind = _kind_of_value(node)
     if optional and kind == "boolean":
         return "choice"
     # a number input with a default cannot be emptied, so null could not be chosen
     if optional and default is not None and kind in ("integer", "number"):
         return "json"
     return kind
+
+
+def _kind_of_value(node: Json) -> Kind:
+    if "enum" in node:
+        return "choice"
+    if "enum" in node.get("items", {}):
+        return "choices"
+    types = {option.get("type") for option in node.get("anyOf", ())}
+    if types and types <= _WORDS:
+        return "word"
+    return _KINDS.get(str(node.get("type")), "json")
 
 
 def _bound(node: Json, name: str) -> float | None:

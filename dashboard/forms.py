@@ -23,9 +23,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "local.max_length",
         "local.lr",
         "local.optimizer",
+        "local.precision",
+        "local.memory",
     ),
     "Method": ("method",),
+    "Budget": ("budget",),
 }
+_TYPED = ("text", "suggest", "list", "word", "json")
 
 
 def job_fields(schema: Json, methods: Sequence[Json], chosen: Mapping[str, Any]) -> list[Field]:
@@ -89,14 +93,14 @@ def _options(methods: Sequence[Json], name: object, chosen: Mapping[str, Any]) -
 
 
 def _value(field: Field, raw: Any) -> Any:
-    if field.kind not in ("text", "suggest", "list", "json") or not isinstance(raw, str):
+    if field.kind not in _TYPED or not isinstance(raw, str):
         return raw
     text = raw.strip()
     if not text and field.optional:
         return None
     if field.kind == "list":
         return [_loaded(part.strip()) for part in text.split(",") if part.strip()]
-    return _loaded(text) if field.kind == "json" else text
+    return _loaded(text) if field.kind in ("word", "json") else text
 
 
 def _loaded(text: str) -> Any:

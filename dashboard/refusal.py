@@ -10,6 +10,8 @@ from dashboard.form_field import Field
 from dashboard.words import plain
 
 Json = Mapping[str, Any]
+# where a session keeps the last one
+REFUSAL = "refusal"
 
 
 @dataclass(frozen=True)

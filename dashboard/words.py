@@ -62,14 +62,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02}m"
 
 
+def seconds(number: float | None) -> str:
+    """Seconds in words where parts of one count: 0.12s, 7.3s, then as `duration`."""
+    if number is None:
+        return NOTHING
+    return f"{number:.2g}s" if number < 10 else duration(number)
+
+
 def ago(text: str | None, now: datetime) -> str:
     """How long ago that was: 3 min ago."""
     time = when(text)
     if time is None:
         return NOTHING
-    seconds = max(0.0, (now - time).total_seconds())
-    scale, name = next((known for known in _AGES if seconds >= known[0]), (1, "s"))
-    return f"{int(seconds // scale)} {name} ago"
+    passed = max(0.0, (now - time).total_seconds())
+    scale, name = next((known for known in _AGES if passed >= known[0]), (1, "s"))
+    return f"{int(passed // scale)} {name} ago"
 
 
 def elapsed(job: Json, now: datetime) -> str:
@@ -84,12 +91,21 @@ def is_live(job: Json) -> bool:
 
 
 def progress(job: Json) -> tuple[float, str]:
-    """How far a job is: the closed part of its rounds, and in words 'round 4 of 6'."""
+    """How far a job is: the closed part of its rounds, and in words 'round 4 of 6'.
+
+    A job that its budget ended has 'stopped' after them; `stopped` says why.
+    """
     total, closed = max(1, job["rounds"]), job["rounds_closed"]
     share = min(1.0, closed / total)
     if job["state"] == "running" and closed < total:
         return share, f"round {closed + 1} of {total}"
-    return share, f"{closed} of {total} rounds"
+    return share, f"{closed} of {total} rounds" + (", stopped" if stopped(job) else "")
+
+
+def stopped(job: Json) -> str:
+    """Why a job that is done has not trained all its rounds; empty for any other."""
+    reason = str(job.get("reason") or "")
+    return f"Stopped: {reason}" if job["state"] == "done" and reason else ""
 
 
 def waiting(job: Json) -> str:

@@ -7,16 +7,11 @@ allowed, before anything is stored.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ValidationError
-from torch import nn
-
-from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
-from fedkrso_core.methods import METHODS
-from fedkrso_core.models import load_tokenizer, shapes_only
-from fedkrso_core.spec import JobSpec, MethodSpec, problems_of
-from fedkrso_core.workload import Shares, shares_of
+from fedkrso_core.budget import is_limited, problems
+from fedkrso_core.errors import SpecError
+from fedkrso_core.examine import check_method, config_of, examine
+from fedkrso_core.spec import JobSpec, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -27,62 +22,36 @@ class Checked:
     data_sha256: str
     num_examples: list[int]
     labels: list[str]
+    bytes_up: tuple[int, ...] = ()  # forecast upload of each round, where the budget limits it
 
 
 def check(spec: JobSpec) -> Checked:
     """The job, completed; SpecError with every problem found."""
-    config = _config(spec)
-    shares = _shares(spec)
-    model = _model(spec, shares)
-    _check_method(spec, config, model)
-    _check_length(spec, model)
+    config = config_of(spec.method)
+    found = examine(spec)
+    check_method(spec.method, config, found.model, spec.local)
     named = MethodSpec(name=spec.method.name, **config.model_dump(mode="json"))
     return Checked(
         spec.model_copy(update={"method": named}),
-        shares.sha256,
-        [len(rows) for rows in shares.rows],
-        list(shares.train.label_names),
+        found.shares.sha256,
+        [len(rows) for rows in found.shares.rows],
+        list(found.shares.train.label_names),
+        _within_budget(spec),
     )
 
 
-def _config(spec: JobSpec) -> Any:
-    if spec.method.name not in METHODS:
-        allowed = ", ".join(sorted(METHODS))
-        message = f"{spec.method.name!r} is no method; allowed: {allowed}"
-        raise SpecError([Problem("method.name", message, spec.method.name)])
-    schema = METHODS[spec.method.name].Config
-    try:
-        return schema(**spec.method.options)
-    except ValidationError as error:
-        raise SpecError(problems_of(error.errors(), schema, "method")) from None
+def _within_budget(spec: JobSpec) -> tuple[int, ...]:
+    """The forecast upload of each round; SpecError if the forecast is above the budget.
 
+    A forecast takes time, so a job without a budget gets none.
+    """
+    if not is_limited(spec.budget):
+        return ()
+    from fedkrso_core.estimate import estimate  # only these jobs load it
 
-def _shares(spec: JobSpec) -> Shares:
-    try:
-        return shares_of(spec)
-    except PartitionError as error:
-        raise SpecError([Problem("partition", str(error), spec.partition.kind)]) from None
-
-
-def _model(spec: JobSpec, shares: Shares) -> nn.Module:
-    try:
-        load_tokenizer(spec.model)
-        return shapes_only(spec.model, shares.train.label_names)
-    except ModelError as error:
-        raise SpecError([Problem("model", str(error), spec.model)]) from None
-
-
-def _check_method(spec: JobSpec, config: Any, model: nn.Module) -> None:
-    try:
-        METHODS[spec.method.name].check(config, model, spec.local)
-    except MethodError as error:
-        field = f"method.{error.field}" if error.field else "method"
-        value = getattr(config, error.field) if error.field else spec.method.name
-        raise SpecError([Problem(field, str(error), value)]) from None
-
-
-def _check_length(spec: JobSpec, model: nn.Module) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and spec.local.max_length > limit:
-        message = f"{spec.local.max_length} tokens; the model takes 4 to {limit}"
-        raise SpecError([Problem("local.max_length", message, spec.local.max_length)])
+    own = estimate(spec).forecasts[0]
+    if found := problems(spec.budget, own):
+        raise SpecError(found)
+    if spec.budget.bytes_up is None or own.traffic is None:
+        return ()
+    return tuple(planned.bytes_up for planned in own.traffic.rounds)

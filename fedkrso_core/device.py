@@ -34,11 +34,20 @@ def default_device() -> torch.device:
     return device
 
 
+def lean_allocator() -> bool:
+    """FEDKRSO_ALLOCATOR: lean (the default), freed tensors go back to the system, or fast."""
+    given = os.environ.get("FEDKRSO_ALLOCATOR", "lean")
+    if given not in ("lean", "fast"):
+        raise CoreError(f"FEDKRSO_ALLOCATOR is {given!r}; allowed: lean, fast")
+    return given == "lean"
+
+
 def prepare_process() -> torch.device:
     """Sets threads and allocator once per process; returns the device to compute on.
 
     Equal threads everywhere are part of the contract that the same job gives the same bits.
     """
     torch.set_num_threads(default_threads())
-    tune_allocator()
+    if lean_allocator():
+        tune_allocator()
     return default_device()

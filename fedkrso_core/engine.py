@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fedkrso_core.budget import Account
 from fedkrso_core.method import Method
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
@@ -44,11 +45,15 @@ class RoundView:
 
 @dataclass(frozen=True)
 class JobView:
-    """A running job: rounds to train, rounds closed, and the open one if there is one."""
+    """A running job: rounds to train, rounds closed, and the open one if there is one.
+
+    `account` is needed where the job has a budget and no round is open.
+    """
 
     rounds: int
     closed: int
     open: RoundView | None = None
+    account: Account | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class Fail:
 
 @dataclass(frozen=True)
 class Finish:
-    """All rounds are closed."""
+    """All rounds are closed, or with a reason: no more of them fit into the budget."""
+
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,23 @@ Action = Open | Aggregate | Extend | Fail | Finish | Wait
 
 
 def next_action(job: JobView, now: float, quorum: float) -> Action:
-    """What a running job needs now; `quorum` is the share of a round's clients that must report."""
+    """What a running job needs now; `quorum` is the share of a round's clients that must report.
+
+    A budget ends a job between two rounds: what is open is completed, so that no update is lost,
+    and the first round always runs, so that there is a result.
+    """
     if job.open is None:
-        return Finish() if job.closed >= job.rounds else Open(job.closed + 1)
+        return _between_rounds(job)
     if job.open.state == "aggregating":
         return Aggregate(job.open.number)
     return _collecting(job.open, now, quorum)
+
+
+def _between_rounds(job: JobView) -> Open | Finish:
+    if job.closed >= job.rounds:
+        return Finish()
+    reason = job.account.used_up() if job.account and job.closed else None
+    return Open(job.closed + 1) if reason is None else Finish(reason)
 
 
 def _collecting(view: RoundView, now: float, quorum: float) -> Action:
@@ -147,7 +165,10 @@ def needed(method: Method, number: int) -> range:
 
 
 def evaluates(spec: JobSpec, number: int) -> bool:
-    """Whether the global model is measured after this round."""
+    """Whether the global model is measured when this round closes.
+
+    A job that a budget ends before its last round is measured when it finishes.
+    """
     return number % spec.evaluate.every == 0 or number == spec.rounds
 
 

@@ -13,9 +13,13 @@ from fedkrso_core.workload import Workload
 
 
 def summarize(
-    workload: Workload, spec: JobSpec, rounds: Sequence[Mapping[str, Any]], model_sha256: str
+    workload: Workload,
+    spec: JobSpec,
+    rounds: Sequence[Mapping[str, Any]],
+    model_sha256: str,
+    stopped: str | None = None,
 ) -> dict[str, Any]:
-    """The content of summary.json."""
+    """The content of summary.json; `stopped` is why the job ended before its last round."""
     import torch
     import transformers
 
@@ -24,6 +28,7 @@ def summarize(
         "name": spec.name,
         "method": spec.method.name,
         "rounds": len(rounds),
+        "stopped": stopped,
         "metrics": measured[-1] if measured else {},
         "totals": engine.totals([dict(r) for r in rounds]),
         "model_sha256": model_sha256,
@@ -75,6 +80,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             f"- labels: {', '.join(summary['labels'])}",
             f"- weights: sha256 `{summary['model_sha256']}`",
             f"- data: sha256 `{summary['data_sha256']}`",
+            *([f"- stopped early: {summary['stopped']}"] if summary.get("stopped") else []),
             "",
             "## Rounds",
             "",

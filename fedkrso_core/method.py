@@ -7,7 +7,7 @@ round from 1; state t is what the server holds after round t; state 0 comes from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +74,11 @@ def uniform(config: Any, state: Payload, clients: Sequence[int], count: int,
     return sorted(int(c) for c in rng.choice(np.asarray(clients), size=count, replace=False))
 
 
+def nothing_optional(config: Any, client: Client) -> Collection[str]:
+    """No optional group: the upload of a method that expects none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Method:
     """A federated method.
@@ -88,9 +93,14 @@ class Method:
     init(config, model, seed) -> state 0                       server, before round 1
     select(config, state, clients, count, rng) -> client ids   server
     expect(config, model, state) -> Expected                   shapes of the next upload
+    sends(config, client) -> names of optional groups          what this client's upload will hold
     train(config, model, received, client) -> Update           client; received: last state
     aggregate(config, state, updates) -> state                 server; updates in client order
     materialize(config, model, state) -> None                  puts a state into `model`
+
+    Bytes are forecast from shapes alone (see `estimate.traffic`). So `expect` must give the same
+    names and shapes in every round, and a tensor of the new state may depend, in name and shape,
+    only on the required tensors and one optional group of the uploads.
     """
 
     name: str
@@ -105,14 +115,28 @@ class Method:
     materialize: Callable[[Any, nn.Module, Payload], None]
     check: Callable[[Any, nn.Module, LocalSpec], None]
     select: Callable[[Any, Payload, Sequence[int], int, np.random.Generator], list[int]] = uniform
+    sends: Callable[[Any, Client], Collection[str]] = nothing_optional
+
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def shape_of(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
     """A tensor's dtype and shape as `Expected` writes them."""
-    names = {
-        torch.float32: "F32",
-        torch.float64: "F64",
-        torch.bfloat16: "BF16",
-        torch.float16: "F16",
-    }
-    return names[tensor.dtype], tuple(tensor.shape)
+    return _NAMES[tensor.dtype], tuple(tensor.shape)
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype that `Expected` writes as `name`."""
+    return _DTYPES[name]

@@ -67,27 +67,51 @@ def load_model(name: str, label_names: tuple[str, ...], seed: int) -> nn.Module:
         raise _cannot_load(name, error) from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     _draw_missing(model, {*report["missing_keys"], *mismatched}, seed)
+    _let_pad(model.config)
     return model  # type: ignore[no-any-return]
 
 
 def load_tokenizer(name: str) -> Any:
-    """The model's fast tokenizer."""
+    """The model's fast tokenizer; one without a padding token (GPT-2's) pads with its end token."""
     try:
-        return _transformers().AutoTokenizer.from_pretrained(source_of(name))
+        tokenizer = _transformers().AutoTokenizer.from_pretrained(source_of(name))
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def shapes_only(name: str, label_names: tuple[str, ...]) -> nn.Module:
     """The model without weights (meta device), to check and forecast a job."""
-    transformers = _transformers()
+    config = config_of(name, label_names)
+    with torch.device("meta"):
+        return from_config(config)
+
+
+def config_of(name: str, label_names: tuple[str, ...]) -> Any:
+    """The transformers config of the classifier."""
     try:
-        config = transformers.AutoConfig.from_pretrained(source_of(name), **_labels(label_names))
-        with torch.device("meta"):
-            model = transformers.AutoModelForSequenceClassification.from_config(config)
+        config = _transformers().AutoConfig.from_pretrained(source_of(name), **_labels(label_names))
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from None
-    return model  # type: ignore[no-any-return]
+    _let_pad(config)
+    return config
+
+
+def _let_pad(config: Any) -> None:
+    """A decoder answers at the last token that is no padding, so it must know the padding."""
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = getattr(config, "eos_token_id", None)
+
+
+def from_config(config: Any) -> nn.Module:
+    """A classifier in float32 with random weights, on torch's current default device."""
+    auto = _transformers().AutoModelForSequenceClassification
+    try:
+        return auto.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise _cannot_load(config.name_or_path or config.model_type, error) from None
 
 
 def _transformers() -> Any:

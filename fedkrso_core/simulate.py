@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from fedkrso_core import engine
+from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.check import check
 from fedkrso_core.device import prepare_process
 from fedkrso_core.export import summarize, write_folder
@@ -36,19 +38,22 @@ def run(
     SpecError for a job that cannot run, before `out` is touched.
     """
     device = prepare_process()
-    spec = check(spec).spec
+    checked = check(spec)
+    spec = checked.spec
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
-        job = _Job(Workload(spec, Path(work) / "dense", device), Path(work), on_step)
+        workload = Workload(spec, Path(work) / "dense", device)
+        job = _Job(workload, Path(work), on_step, checked.bytes_up)
         ledger = out / "rounds.jsonl"
         ledger.write_text("", encoding="utf-8")
         for record in job.rounds():
             with ledger.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             on_round(record)
-        job.workload.global_model.materialize(job.chain())
-        summary = summarize(job.workload, spec, job.records, job.workload.global_model.sha256())
-        write_folder(out, job.workload, job.records, summary)
+        workload.global_model.materialize(job.chain())
+        sha = workload.global_model.sha256()
+        summary = summarize(workload, spec, job.records, sha, job.stopped)
+        write_folder(out, workload, job.records, summary)
     return summary
 
 
@@ -59,22 +64,46 @@ class _Job:
     workload: Workload
     folder: Path
     on_step: OnStep
+    forecast_up: Sequence[int] = ()
     states: list[Path] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     have: dict[int, int] = field(default_factory=dict)
+    closed_at: list[float] = field(default_factory=list)
+    stopped: str | None = None
 
     def rounds(self) -> Iterator[dict[str, Any]]:
         """Carries out what the engine says until it says to finish."""
         self._add_state(encode(self.workload.initial_state()))
-        view = engine.JobView(self.workload.spec.rounds, 0)
-        while not isinstance(
-            action := engine.next_action(view, now=0.0, quorum=1.0), engine.Finish
-        ):
-            assert isinstance(action, engine.Open)
+        self.closed_at.append(time.perf_counter())
+        action = self._next_action()
+        while isinstance(action, engine.Open):
             record = self._round(action.round)
             self.records.append(record)
+            self.closed_at.append(time.perf_counter())
+            action = self._next_action()
+            if isinstance(action, engine.Finish) and not record["metrics"]:
+                self._evaluate(record)
             yield record
-            view = engine.JobView(view.rounds, action.round)
+        assert isinstance(action, engine.Finish)
+        self.stopped = action.reason
+
+    def _next_action(self) -> engine.Action:
+        view = engine.JobView(self.workload.spec.rounds, len(self.records), account=self._account())
+        return engine.next_action(view, now=0.0, quorum=1.0)
+
+    def _account(self) -> Account | None:
+        if not is_limited(self.workload.spec.budget):
+            return None
+        so_far, following = engine.totals(self.records), len(self.records) + 1
+        took = [after - before for before, after in pairwise(self.closed_at)]
+        spent = Spent(
+            bytes_up=so_far["bytes_up"],
+            updates=sum(len(record["clients"]) for record in self.records),
+            memory=so_far["peak_memory_bytes"],
+            seconds=self.closed_at[-1] - self.closed_at[0],
+        )
+        needs = NextRound(following, upload_of(self.forecast_up, following), min(took, default=0.0))
+        return Account(self.workload.spec.budget, spent, needs)
 
     def chain(self) -> list[StateRef]:
         """All states so far."""
@@ -99,11 +128,14 @@ class _Job:
         self._add_state(encode(new_state))
         record["seconds"]["aggregate"] = _since(start)
         if engine.evaluates(spec, number):
-            start = time.perf_counter()
-            self.workload.global_model.materialize(self.chain())
-            record["metrics"] = self.workload.evaluate()
-            record["seconds"]["evaluate"] = _since(start)
+            self._evaluate(record)
         return record
+
+    def _evaluate(self, record: dict[str, Any]) -> None:
+        start = time.perf_counter()
+        self.workload.global_model.materialize(self.chain())
+        record["metrics"] = self.workload.evaluate()
+        record["seconds"]["evaluate"] = _since(start)
 
     def _client(self, number: int, client: int, record: dict[str, Any]) -> Path:
         """One client's part of the round; returns the file with the body of its upload."""

@@ -30,3 +30,24 @@ def parse_size(value: Any) -> Any:
 
 
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=1)]
+
+
+def rounded_up(count: int) -> str:
+    """Bytes in words with one decimal, never less than they are: 63.3 MB for 63 249 000."""
+    return _in_words(count, up=True)
+
+
+def rounded_down(count: int) -> str:
+    """Bytes in words with one decimal, never more than they are: 63.2 MB for 63 249 000."""
+    return _in_words(count, up=False)
+
+
+def _in_words(count: int, up: bool) -> str:
+    if count < 1000:
+        return f"{count} B"
+    for power, unit in enumerate(("kB", "MB", "GB", "TB"), 1):
+        factor = 1000**power
+        tenths = -(-count * 10 // factor) if up else count * 10 // factor
+        if tenths < 10_000:  # 999 950 rounded up is 1.0 MB, not 1000.0 kB
+            break
+    return f"{tenths // 10}.{tenths % 10} {unit}"

@@ -103,6 +103,19 @@ MemoryOption = Literal[
     "fused-cross-entropy",
 ]
 EXACT_MEMORY: tuple[MemoryOption, ...] = ("dropout-bits", "attention-recompute")
+# what each option does, in the JSON schema for forms and editors
+MEMORY: dict[MemoryOption, str] = {
+    "dropout-bits": "keeps dropout masks as bits",
+    "attention-recompute": "recomputes attention probabilities in the backward pass",
+    "gelu-8bit": "keeps the derivative of GELU in 8 bit; rounds",
+    "checkpointing": "recomputes each layer in the backward pass; slower",
+    "checkpointing-mlp": "recomputes the MLP of each layer only; slower",
+    "bf16-weights": "keeps frozen weights in bfloat16; rounds",
+    "fused-cross-entropy": "keeps only the gradient of the loss; pays with many labels",
+}
+_Described = Annotated[
+    MemoryOption, Field(json_schema_extra={"enumDescriptions": list(MEMORY.values())})
+]
 
 
 class LocalSpec(_Strict):
@@ -125,7 +138,7 @@ class LocalSpec(_Strict):
         description="Arithmetic of the frozen products: fp32 is reproducible, medium (bfloat16 "
         "parts of fp32, TF32 on CUDA) and bf16 are faster",
     )
-    memory: tuple[MemoryOption, ...] = Field(
+    memory: tuple[_Described, ...] = Field(
         EXACT_MEMORY,
         description="What saves activation memory; the default changes no number of the training",
     )

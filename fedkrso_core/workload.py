@@ -21,6 +21,7 @@ from fedkrso_core.data.partition import divide
 from fedkrso_core.errors import DataError
 from fedkrso_core.evaluate import evaluate
 from fedkrso_core.global_model import GlobalModel, StateRef
+from fedkrso_core.lean import lean_model
 from fedkrso_core.memory import measured
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.methods import METHODS
@@ -99,7 +100,8 @@ class Workload:
         torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
         who = self._client(client, round_number, on_step)
         began = time.perf_counter()
-        with measured(self.device) as peak:
+        local = self.spec.local
+        with lean_model(self.global_model.model, local), measured(self.device) as peak:
             update = self.method.train(self.config, self.global_model.model, received, who)
         return Trained(update, peak.bytes, round(time.perf_counter() - began, 3))
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from api import queue
 from api.coordinator import rounds as steps
+from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import writing
@@ -52,7 +53,7 @@ def _step(s: Store, job_id: str) -> bool:
         if job is None or job.state not in jobs.OPEN_STATES:
             return False
         hints = _release_expired(session, s, job_id)
-        view = _view(session, job)
+        view = view_of(session, job)
     if job.state == "queued":
         steps.start(s, job)
         return True
@@ -70,26 +71,13 @@ def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
             steps.extend(s, job, number)
         case engine.Fail(reason):
             _fail(s, job.id, reason)
-        case engine.Finish():
-            steps.finish(s, job)
+        case engine.Finish(reason):
+            steps.finish(s, job, reason)
         case engine.Wait():
             return False
         case _:
             assert_never(action)
     return True
-
-
-def _view(session: Session, job: Job) -> engine.JobView:
-    row = rounds.open_round(session, job.id)
-    if row is None:
-        return engine.JobView(job.rounds, job.rounds_closed)
-    seats = tuple(
-        engine.Seat(seat.client, seat.state)  # type: ignore[arg-type]
-        for seat in rounds.seats(session, job.id, row.number)
-    )
-    state = "aggregating" if row.state == "aggregating" else "collecting"
-    view = engine.RoundView(row.number, state, row.deadline, row.extended, seats)  # type: ignore[arg-type]
-    return engine.JobView(job.rounds, job.rounds_closed, view)
 
 
 def _release_expired(session: Session, s: Store, job_id: str) -> int:

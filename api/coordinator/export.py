@@ -53,7 +53,8 @@ def _zip(s: Store, job: Job, number: int) -> str:
     ledger = rounds_ledger(outs)
     with tempfile.TemporaryDirectory(dir=s.blobs.folder, prefix="export-") as temporary:
         folder = Path(temporary) / "out"
-        write_folder(folder, work, ledger, summarize(work, work.spec, ledger, sha))
+        stopped = job.reason if job.state == "done" and number == job.rounds_closed else None
+        write_folder(folder, work, ledger, summarize(work, work.spec, ledger, sha, stopped))
         archive = Path(temporary) / "model.zip"
         # weights do not compress: stored, a download is as fast as the disk
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:

@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Export, Job, Round
+from api.db.tables import Assignment, Job, Round
 from fedkrso_core import engine
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
+from fedkrso_core.workload import Workload
 
 
 def start(s: Store, job: Job) -> None:
@@ -106,7 +109,10 @@ class _Opening:
 
 
 def aggregate(s: Store, job: Job, number: int) -> bool:
-    """Aggregates, evaluates, closes the round and opens the next; False if another does it."""
+    """Aggregates, evaluates, closes the round and opens the next if the engine wants one.
+
+    False if another does it.
+    """
     with _held(s, job, number) as fence:
         if fence is None:
             return False
@@ -148,10 +154,11 @@ def _close(
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))
-        if opening is not None:
-            opening.write(session)
-    if opening is not None:
-        queue.hint_training(len(opening.clients))
+        action = engine.next_action(view_of(session, row), now, s.settings.quorum)
+        if opening is None or not isinstance(action, engine.Open):
+            return True  # the job finishes
+        opening.write(session)
+    queue.hint_training(len(opening.clients))
     return True
 
 
@@ -204,20 +211,45 @@ def extend(s: Store, job: Job, number: int) -> None:
         jobs.add_event(session, job.id, now, "round-extended", text, round=number)
 
 
-def finish(s: Store, job: Job) -> None:
-    """running -> done, with the digest of the final model; its folder is built right away."""
-    work = s.workload(job)
-    work.global_model.materialize(s.chain(job.id, job.rounds))
-    sha, now = work.global_model.sha256(), time.time()
+def finish(s: Store, job: Job, reason: str | None = None) -> None:
+    """running -> done, with the digest of the final model; its folder is built right away.
+
+    `reason` is why no more rounds are trained. The final model is that of the last closed round,
+    which is measured here if it was not when the round closed.
+    """
+    work, number = s.workload(job), job.rounds_closed
+    work.global_model.materialize(s.chain(job.id, number))
+    sha, measured, now = work.global_model.sha256(), _measured(s, job, work), time.time()
+    ended: dict[str, Any] = {"model_sha256": sha, "finished_at": now, "reason": reason}
     with writing(s.engine) as session:
-        if not jobs.move(session, job.id, ("running",), "done", model_sha256=sha, finished_at=now):
+        if not _runs(session, job.id) or not _is_last(session, job.id, number):
             return
-        if session.get(Export, (job.id, job.rounds)) is None:
-            session.add(
-                Export(job_id=job.id, number=job.rounds, state="building", requested_at=now)
-            )
-        jobs.add_event(session, job.id, now, "done", "Job done", model_sha256=sha)
-    queue.hint_export(job.id, job.rounds)
+        jobs.move(session, job.id, ("running",), "done", **ended)
+        rounds.note(session, job.id, number, measured)
+        jobs.ask_export(session, job.id, number, now)
+        jobs.add_event(session, job.id, now, "done", _done_text(job, reason), model_sha256=sha)
+    queue.hint_export(job.id, number)
+
+
+def _measured(s: Store, job: Job, work: Workload) -> dict[str, Any]:
+    """What measuring the final model gives; nothing if that was done when its round closed."""
+    with reading(s.engine) as session:
+        if session.get_one(Round, (job.id, job.rounds_closed)).metrics:
+            return {}
+    began = time.perf_counter()
+    return {"metrics": work.evaluate(), "evaluate_s": _since(began)}
+
+
+def _is_last(session: Session, job_id: str, number: int) -> bool:
+    """Whether this round is still the last: another coordinator may have opened the next."""
+    row = session.get_one(Job, job_id)
+    return row.rounds_closed == number and rounds.open_round(session, job_id) is None
+
+
+def _done_text(job: Job, reason: str | None) -> str:
+    if reason is None:
+        return "Job done"
+    return f"Job stopped after round {job.rounds_closed} of {job.rounds}: {reason}"
 
 
 def _since(began: float) -> float:

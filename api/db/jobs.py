@@ -56,6 +56,24 @@ def traffic(session: Session, job_ids: Sequence[str]) -> dict[str, tuple[int, in
     }
 
 
+def spent(session: Session, job_id: str) -> tuple[int, int, int, int]:
+    """(bytes up, those of them that came to nothing, updates, highest peak memory) of a job."""
+    lost = Assignment.bytes_up_lost
+    query = select(
+        func.sum(Assignment.bytes_up + lost),
+        func.sum(lost),
+        func.count(Assignment.digest),
+        func.max(Assignment.peak_memory_bytes),
+    ).where(Assignment.job_id == job_id)
+    up, up_lost, updates, peak = session.execute(query).one()
+    return int(up or 0), int(up_lost or 0), updates, int(peak or 0)
+
+
+def forecast_up(session: Session, job_id: str) -> Sequence[int]:
+    """The forecast upload of each round of a job; empty where nothing limits it."""
+    return session.scalar(select(Job.forecast_up).where(Job.id == job_id)) or ()
+
+
 def add_clients(session: Session, job_id: str, num_examples: Sequence[int]) -> None:
     """A row for each client of a new job."""
     session.add_all(
@@ -83,3 +101,12 @@ def events(session: Session, job_id: str, after: int, limit: int) -> Sequence[Ev
 def pending_exports(session: Session) -> Sequence[Export]:
     """Model folders that were asked for and are not there yet."""
     return session.scalars(select(Export).where(Export.state == "building")).all()
+
+
+def ask_export(session: Session, job_id: str, number: int, now: float) -> None:
+    """Has the model folder of a round built; anew if it is there, for it may say more now."""
+    row = session.get(Export, (job_id, number))
+    if row is None:
+        row = Export(job_id=job_id, number=number)
+        session.add(row)
+    row.state, row.requested_at = "building", now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Job, Round
@@ -14,6 +14,13 @@ from api.db.tables import Assignment, Job, Round
 def all_of(session: Session, job_id: str) -> Sequence[Round]:
     """A job's rounds in order, with number 0 for the initial state."""
     return session.scalars(select(Round).where(Round.job_id == job_id).order_by(Round.number)).all()
+
+
+def quickest_s(session: Session, job_id: str) -> float:
+    """Seconds that the quickest closed round took from its opening; 0 before the first."""
+    query = select(func.min(Round.closed_at - Round.opened_at))
+    closed = (Round.job_id == job_id, Round.number > 0, Round.state == "closed")
+    return float(session.scalar(query.where(*closed)) or 0.0)
 
 
 def open_round(session: Session, job_id: str) -> Round | None:
@@ -59,6 +66,13 @@ def close(session: Session, job_id: str, number: int, fence: str, **values: Any)
     """Compare-and-swap aggregating -> closed by who holds the round; False if somebody else did."""
     query = update(Round).where(*_held(job_id, number, fence))
     return _changed(session, query.values(state="closed", aggregator=None, **values))
+
+
+def note(session: Session, job_id: str, number: int, values: dict[str, Any]) -> None:
+    """Adds to a closed round what was measured afterwards."""
+    if values:
+        where = (Round.job_id == job_id, Round.number == number)
+        session.execute(update(Round).where(*where).values(values))
 
 
 def _held(job_id: str, number: int, fence: str) -> tuple[Any, ...]:
@@ -124,6 +138,12 @@ def cancel_seats(session: Session, job_id: str) -> None:
         .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))
         .values(state="cancelled")
     )
+
+
+def count_lost(session: Session, assignment_id: str, size: int) -> None:
+    """Notes an upload that came whole and to nothing: refused, or the same once more."""
+    query = update(Assignment).where(Assignment.id == assignment_id)
+    session.execute(query.values(bytes_up_lost=Assignment.bytes_up_lost + size))
 
 
 def _changed(session: Session, query: Any) -> bool:

@@ -19,7 +19,11 @@ class Table(DeclarativeBase):
     """Base of the tables; constraints get predictable names for migrations."""
 
     metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        list[int]: JSON(none_as_null=True),
+    }
 
 
 class Key(Table):
@@ -53,6 +57,8 @@ class Job(Table):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     errors: Mapped[int] = mapped_column(default=0)  # unexpected ones of the coordinator in a row
+    # forecast upload of each round, kept where the budget limits it; read only between two rounds
+    forecast_up: Mapped[list[int] | None] = mapped_column(deferred=True)
 
 
 class Client(Table):
@@ -114,6 +120,7 @@ class Assignment(Table):
     bytes_down: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_lost: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_up: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_up_lost: Mapped[int] = mapped_column(BigInteger, default=0)  # refused, or sent again
     digest: Mapped[str | None] = mapped_column(String(64))  # the accepted update
     num_examples: Mapped[int]
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -17,6 +17,7 @@ from api.deps import BlobStore, Database, require_user
 from api.errors import problem_responses
 from api.schemas import (
     BuildingOut,
+    EstimateOut,
     EventOut,
     Int32,
     JobOut,
@@ -25,7 +26,7 @@ from api.schemas import (
     RoundClientOut,
     RoundOut,
 )
-from api.services import exports, jobs
+from api.services import estimates, exports, jobs
 from fedkrso_core.spec import JobSpec
 
 router = APIRouter(
@@ -56,11 +57,26 @@ class Events(BaseModel):
 
 
 @router.post("", status_code=status.HTTP_201_CREATED)
-def create(spec: JobSpec, engine: Database, response: Response) -> JobOut:
-    """Submits a job. It is checked against its model and data before it is stored."""
-    job = jobs.submit(engine, spec)
+async def create(spec: JobSpec, engine: Database, response: Response) -> JobOut:
+    """Submits a job. It is checked against its model, data and budget before it is stored."""
+    job = await jobs.submit(engine, spec)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
+
+
+@router.post(":estimate")
+async def estimate(
+    spec: JobSpec,
+    methods: Annotated[
+        str, Query(description="To compare with: names separated by commas, or all")
+    ] = "",
+) -> EstimateOut:
+    """What a job will take: bytes, memory and time of a client. Nothing is stored.
+
+    The bytes are exact. Memory is calculated, and time is that of a few steps on this machine;
+    estimates wait for each other.
+    """
+    return await estimates.estimate(spec, [name.strip() for name in methods.split(",") if name])
 
 
 @router.get("", responses=problem_responses(404))

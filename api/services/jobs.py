@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -15,24 +17,42 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import EventOut, JobOut, JobPage, RoundClientOut, RoundOut
-from api.services import views
+from api.services import estimates, views
+from fedkrso_core.budget import is_limited
 from fedkrso_core.spec import JobSpec
 
+if TYPE_CHECKING:
+    from fedkrso_core.check import Checked
 
-def submit(engine: Engine, spec: JobSpec) -> JobOut:
-    """Stores a job that was checked against its model and data; SpecError if it cannot run."""
+
+async def submit(engine: Engine, spec: JobSpec) -> JobOut:
+    """Stores a job that was checked against its model, data and budget; SpecError if it cannot run.
+
+    Only a job with a budget is estimated, and waits for its turn.
+    """
+    aside = estimates.alone if is_limited(spec.budget) else run_in_threadpool
+    checked = await aside(lambda: _checked(spec))
+    return await run_in_threadpool(_store, engine, checked)
+
+
+def _checked(spec: JobSpec) -> Checked:
     from fedkrso_core.check import check  # loads torch, which the API does not do at start
 
-    checked = check(spec)
+    return check(spec)
+
+
+def _store(engine: Engine, checked: Checked) -> JobOut:
+    spec = checked.spec
     job = Job(
         id=secrets.token_hex(6),
         name=spec.name,
         state="queued",
-        spec=checked.spec.model_dump(mode="json"),
+        spec=spec.model_dump(mode="json"),
         rounds=spec.rounds,
         rounds_closed=0,
         data_sha256=checked.data_sha256,
         created_at=time.time(),
+        forecast_up=list(checked.bytes_up) or None,
     )
     with writing(engine) as session:
         session.add(job)

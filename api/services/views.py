@@ -82,6 +82,7 @@ def client_out(seat: Assignment, steps: int) -> RoundClientOut:
         bytes_up=seat.bytes_up,
         bytes_down=seat.bytes_down,
         bytes_lost=seat.bytes_lost,
+        bytes_up_lost=seat.bytes_up_lost,
         peak_memory_bytes=seat.peak_memory_bytes,
         seconds={} if seat.train_s is None else {"train": seat.train_s},
         leased_at=moment(seat.leased_at),
@@ -105,7 +106,8 @@ def waiting_for(job: Job, row: Round | None, seats: Sequence[Assignment], now: f
     if job.state != "running":
         return None
     if row is None:
-        return "a coordinator to open the first round"
+        what = "finish the job" if job.rounds_closed else "open the first round"
+        return f"a coordinator to {what}"
     if row.state == "aggregating":
         return f"the aggregation and evaluation of round {row.number}"
     parts = [_waiting_seat(seat, now) for seat in seats if seat.state in ("pending", "leased")]

@@ -20,7 +20,7 @@ from api.errors import ApiError, not_found
 from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
 from api.services.keys import hash_of, same
 from api.settings import Settings
-from fedkrso_core.errors import PayloadError
+from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
 
 
@@ -151,6 +151,9 @@ async def hand_in(
         return await run_in_threadpool(
             _accept, engine, blobs, assignment_id, token, report, declared_digest, part
         )
+    except (ApiError, CoreError):
+        await run_in_threadpool(_count_lost, engine, assignment_id, part)
+        raise
     finally:
         blobs.drop(part)
 
@@ -177,6 +180,12 @@ def _require_lease(seat: Assignment, token: str, digest: str) -> None:
     raise ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state} under another lease")
 
 
+def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
+    """The bytes were sent all the same: they count for the job's budget."""
+    with writing(engine) as session:
+        rounds.count_lost(session, assignment_id, part.size)
+
+
 def _accept(
     engine: Engine,
     blobs: Blobs,
@@ -197,6 +206,7 @@ def _accept(
         assert seat is not None
         _require_lease(seat, token, part.digest)
         if seat.state == "done":
+            rounds.count_lost(session, seat.id, part.size)
             return accepted
         now = time.time()
         seat.state, seat.done_at, seat.heartbeat_at = "done", now, now

@@ -29,6 +29,8 @@ def draw(field: Field) -> Any:
             return st.checkbox(field.label, bool(field.default), **_common(field))
         case "choice":
             return st.selectbox(field.label, field.options, _index(field), **_common(field))
+        case "choices":
+            return st.multiselect(field.label, field.options, field.default, **_common(field))
         case "suggest":
             return _suggestions(field)
         case "integer":
@@ -58,7 +60,10 @@ def _help(field: Field) -> str:
         "Values separated by commas." if field.kind == "list" else "",
         "A word, or JSON." if field.kind == "json" else "",
     ]
-    return plain(" ".join(part for part in parts if part).replace("..", "."))
+    text = plain(" ".join(part for part in parts if part).replace("..", "."))
+    details = zip(field.options, field.details, strict=False)
+    lines = [f"- **{plain(option)}** {plain(does)}" for option, does in details]
+    return "\n".join([text, "", *lines]) if lines else text
 
 
 def _suggestions(field: Field) -> Any:

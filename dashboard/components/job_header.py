@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 
 def draw_header(job: Json, now: datetime) -> None:
-    """Name and state, how far the job is and why it waits or failed."""
+    """Name and state, how far the job is and why it waits, stopped or failed."""
     st.title(words.plain(job["name"]), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", key="job-state"):
         draw_state(job["state"])
@@ -27,6 +27,8 @@ def draw_header(job: Json, now: datetime) -> None:
     st.progress(*words.progress(job))
     if job["state"] == "failed":
         st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))
+    elif stopped := words.stopped(job):
+        st.warning(words.plain(stopped))
     elif waiting := words.waiting(job):
         st.caption(words.plain(waiting))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +10,15 @@ import yaml
 
 from dashboard.api_client import ApiClient, ApiProblem
 from dashboard.components.connection import REFRESH_S, api, show
+from dashboard.components.estimate_panel import draw_estimate, take_answer
 from dashboard.components.job_form import Choices, draw_form, form_fields
 from dashboard.form_field import Field
 from dashboard.forms import nest
-from dashboard.refusal import Refusal
+from dashboard.refusal import REFUSAL, Refusal
 
 DEFAULT_NAME = "demo"
-REFUSAL = "refusal"
+# of the width: the form, and beside it what the job would take
+FORM, BESIDE = 5, 3
 
 
 def page() -> None:
@@ -28,14 +29,20 @@ def page() -> None:
     except ApiProblem:
         _await_server()
         return
+    take_answer()
     found = [_named(field) for field in form_fields(choices)]
     refusal: Refusal | None = st.session_state.get(REFUSAL)
     # always there: what comes and goes above an input would make the browser forget its state
     with st.container(key="refusal"):
         if refusal is not None:
             st.error(refusal.summary(found))
-    values = draw_form(found, refusal)
-    _draw_end(found, values)
+    form, beside = st.columns([FORM, BESIDE], gap="large")
+    with form:
+        values = draw_form(found, refusal)
+        job = nest(found, values)
+        _draw_end(job, values)
+    with beside:
+        draw_estimate(job, values, {field.path: field.label for field in found})
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -48,8 +55,7 @@ def _await_server() -> None:
     st.rerun()
 
 
-def _draw_end(found: Sequence[Field], values: dict[str, Any]) -> None:
-    job = nest(found, values)
+def _draw_end(job: dict[str, Any], values: dict[str, Any]) -> None:
     with st.expander("As a job file", key="job-file"):
         st.code(yaml.safe_dump(job, sort_keys=False), language="yaml")
     if st.button("Submit job", type="primary", key="submit-job"):

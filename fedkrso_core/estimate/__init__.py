@@ -1,0 +1,90 @@
+"""What a job will take, before it runs: exact bytes, peak memory in parts, time per step.
+
+    batch       the largest batch that the data can make
+    encoding    length of an encoded payload from its shapes
+    traffic     bytes of every client in every round
+    rehearsal   a short round played on tensors without values
+    tracker     live tensor memory, event by event
+    operations  what a step computes
+    stage       all of it for one job, method after method
+    footprint   peak memory from a rehearsal and the traffic
+    pace        time from a rehearsal and the machine's speed
+
+The method's own functions are run, so a new method is forecast without a line here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import ValidationError
+
+from fedkrso_core.device import default_device
+from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.estimate.batch import largest_batch
+from fedkrso_core.estimate.rehearsal import Rehearser
+from fedkrso_core.estimate.stage import Stage
+from fedkrso_core.examine import examine
+from fedkrso_core.forecast import Forecasts
+from fedkrso_core.machine import this_machine
+from fedkrso_core.methods import METHODS
+from fedkrso_core.models import from_config
+from fedkrso_core.spec import JobSpec, MethodSpec
+
+__all__ = ["estimate"]
+
+# rehearsals set switches that hold for the whole process
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
+    """Forecasts of the job with its own method, and with others beside it.
+
+    `methods` names them, "all" means every one of the registry. They get the job's options of the
+    same name where those fit, else their defaults. A method that cannot run this job is `refused`.
+
+    The first call in a process measures the machine, which takes some seconds.
+
+    Raises:
+        SpecError: no method can run this job (data, model, partition), or a name is no method.
+    """
+    chosen = _chosen(spec.method, methods or ())
+    with _ONE_AT_A_TIME, ThreadPoolExecutor(1) as beside:
+        found = examine(spec)
+        machine = beside.submit(this_machine)
+        stage = Stage(
+            spec,
+            found,
+            Rehearser(lambda: from_config(found.model.config), default_device()),
+            largest_batch(found.shares.train, found.tokenizer, spec.local),
+        )
+        played = [stage.play(method) for method in chosen]
+        forecasts = [
+            stage.forecast(method, one, machine.result())
+            for method, one in zip(chosen, played, strict=True)
+        ]
+    return Forecasts(job=spec.name, device=str(machine.result()), forecasts=forecasts)
+
+
+def _chosen(own: MethodSpec, names: Sequence[str]) -> list[MethodSpec]:
+    """The job's method, and each other that is named, once."""
+    for field, name in [("method.name", own.name), *(("methods", name) for name in names)]:
+        if name not in METHODS and (field, name) != ("methods", "all"):
+            allowed = ", ".join([*sorted(METHODS), *(["all"] if field == "methods" else [])])
+            raise SpecError([Problem(field, f"{name!r} is no method; allowed: {allowed}", name)])
+    others = METHODS if "all" in names else dict.fromkeys(names)
+    return [own, *(_like(own, name) for name in others if name != own.name)]
+
+
+def _like(own: MethodSpec, name: str) -> MethodSpec:
+    """Another method with its defaults and those of the job's options that it has and takes."""
+    schema, options = METHODS[name].Config, {}
+    for option, value in own.options.items():
+        try:
+            schema(**{option: value})
+        except ValidationError:
+            continue
+        options[option] = value
+    return MethodSpec(name=name, **options)

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from fedkrso_core.errors import MethodError
 from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import mean_of_uploads
@@ -35,7 +36,9 @@ class Config(MethodConfig):
 
 
 def check(config: Config, model: nn.Module, local: LocalSpec) -> None:
-    """Any model and any local setting will do."""
+    """Any model will do; MethodError for weights that are to be frozen."""
+    if "bf16-weights" in local.memory:
+        raise MethodError("bf16-weights is for frozen weights; fedavg trains them all")
 
 
 def init(config: Config, model: nn.Module, seed: int) -> Payload:

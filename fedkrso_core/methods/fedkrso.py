@@ -29,14 +29,14 @@ parts.
 
 Server and clients end in the same weights: W is linear in the A_k, so the server's W is the mean
 of the clients' W up to rounding. The paper does not model decoupled weight decay, which leaves the
-span of the P_k; here the factor D carries it exactly. P is of signs instead of Gaussian numbers
-(the same E[P^T P] = I) so that it has the same bits everywhere. The mean is weighted by examples.
+span of the P_k; here the factor D carries it exactly. P is of signs unless `distribution` asks for
+the paper's Gaussian numbers (the same E[P^T P] = I). The mean is weighted by examples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
@@ -44,11 +44,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedkrso_core.errors import MethodError
 from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
-from fedkrso_core.ops.average import WeightedMean
+from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import backward, lr_factor, make_optimizer, mean_loss, set_lr
-from fedkrso_core.ops.projection import checksum, projections
+from fedkrso_core.ops.layers import d_in_of, d_out_of, matrix_of
+from fedkrso_core.ops.projection import Distribution
+from fedkrso_core.ops.projection_numpy import checksum
+from fedkrso_core.ops.reconstruct import reconstruct
 from fedkrso_core.ops.subspace import SubspaceLinear, draw, subspace_layers
 from fedkrso_core.ops.targets import (
     Targets,
@@ -59,10 +63,8 @@ from fedkrso_core.ops.targets import (
     target_linears,
 )
 from fedkrso_core.payload import Payload
-from fedkrso_core.seeds import generator
+from fedkrso_core.seeds import derive, generator
 from fedkrso_core.spec import LocalSpec
-
-_GROUP = 12
 
 
 class Config(MethodConfig):
@@ -71,6 +73,9 @@ class Config(MethodConfig):
     rank: int = Field(4, ge=1, description="r: rows of each projection")
     seeds: int = Field(10, ge=1, le=10_000, description="K: subspaces of a round")
     interval: int = Field(5, ge=1, description="J: local steps in one subspace")
+    distribution: Distribution = Field(
+        "sign", description="Entries of the projections: signs, or Gaussian numbers (the paper)"
+    )
     targets: Targets = Field(
         "all-linear", description="all-linear, or names that the trained layers end with"
     )
@@ -83,8 +88,12 @@ class Config(MethodConfig):
 
 
 def check(config: Config, model: nn.Module, local: LocalSpec) -> None:
-    """MethodError if no layer matches or the rank is above a layer's size."""
+    """MethodError if no layer matches, the rank is above a layer's size, or bf16 would lose."""
     target_linears(model, config.targets, config.rank)
+    if config.train_norm_bias and "bf16-weights" in local.memory:
+        raise MethodError(
+            "bf16-weights freezes LayerNorm and biases; allowed with it: false", "train_norm_bias"
+        )
 
 
 def init(config: Config, model: nn.Module, seed: int) -> Payload:
@@ -105,7 +114,7 @@ def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
     dense = {f"dense/{n}": shape_of(parameters[n]) for n in _dense_names(config, model)}
     groups = {}
     for k, seed in enumerate(state.scalars["next"]):
-        shapes = {_name(k, n): ("F32", (m.out_features, config.rank)) for n, m in layers.items()}
+        shapes = {_name(k, n): ("F32", (d_out_of(m), config.rank)) for n, m in layers.items()}
         groups[str(k)] = Group(tensors=shapes, scalars={f"P/{k}": _checksum(config, layers, seed)})
     required = Group(tensors=dense, numbers={"decay": (0.0, 1.0)})
     return Expected(required=required, optional=groups)
@@ -119,9 +128,14 @@ def _dense_names(config: Config, model: nn.Module) -> list[str]:
     return head_names(model) + (norm_and_bias_names(model) if config.train_norm_bias else [])
 
 
-def _checksum(config: Config, layers: dict[str, nn.Linear], seed: int) -> str:
-    sizes = {name: layer.in_features for name, layer in layers.items()}
-    return checksum(projections(seed, sizes, config.rank).values())
+def _checksum(config: Config, layers: dict[str, nn.Module], seed: int) -> str:
+    sizes = {name: d_in_of(layer) for name, layer in layers.items()}
+    return checksum(seed, sizes, config.rank, config.distribution)
+
+
+def sends(config: Config, client: Client) -> Collection[str]:
+    """The subspaces that the client will train in."""
+    return {str(k) for k in _chosen(config, client)}
 
 
 def train(config: Config, model: nn.Module, received: Payload, client: Client) -> Update:
@@ -134,7 +148,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     with subspace_layers(model, layers, config.rank) as subspaces:
         run = _Run(client, model, subspaces, make_optimizer(client.local, body, head))
         for k in _chosen(config, client):
-            run.interval(k, seeds[k], config.interval)
+            run.interval(k, seeds[k], config)
     tensors = {f"dense/{name}": p for name, p in dense.items()} | run.accumulators()
     checks = {f"P/{k}": _checksum(config, layers, seeds[k]) for k in run.used}
     upload = Payload(tensors, {**checks, "decay": run.decay})
@@ -167,23 +181,24 @@ class _Run:
         self.losses: list[Tensor] = []
         model.train()
 
-    def interval(self, k: int, seed: int, steps: int) -> None:
+    def interval(self, k: int, seed: int, config: Config) -> None:
         """Trains for some steps in subspace k and adds what B became to A_k."""
-        draw(self.subspaces, seed)
+        draw(self.subspaces, seed, config.distribution)
         # decay acts on W and on every accumulator alike, never on B through the optimizer
         parameters = [layer.b for layer in self.subspaces.values()]
         optimizer = make_optimizer(self.client.local, parameters, weight_decay=0.0)
-        for step, batch in islice(self.batches, steps):
+        for step, batch in islice(self.batches, config.interval):
             self._step(step, batch, optimizer)
         totals = self.used.setdefault(k, {})
         for name, layer in self.subspaces.items():
+            layer.leave(derive(self.client.seed, "rounding", self.client.round, seed, name))
             b = layer.b.detach().clone()
             totals[name] = totals[name] + b if name in totals else b
 
     def _step(self, step: int, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         local = self.client.local
         factor = lr_factor(local, step)
-        self.losses.append(backward(self.model, batch))
+        self.losses.append(backward(self.model, batch, local))
         self._decay(1 - factor * local.lr * local.weight_decay)
         for each in (optimizer, self.dense_optimizer):
             set_lr(each, factor)
@@ -214,11 +229,7 @@ class _Run:
 
 def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payload:
     """This round's entry of the journal: mean accumulators, mean decay, mean dense parts."""
-    mean = WeightedMean()
-    for update in updates:
-        decay = {"decay": torch.tensor(update.upload.scalars["decay"], dtype=torch.float64)}
-        mean.add({**update.upload.tensors, **decay}, update.num_examples)
-    tensors = mean.result()
+    tensors = mean_of_uploads(updates, scalars=["decay"])
     decay_mean = float(tensors.pop("decay"))
     seed, number = state.scalars["seed"], state.scalars["round"] + 1
     scalars = {
@@ -231,32 +242,21 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(tensors, scalars)
 
 
-@torch.no_grad()
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     """W <- D W + [A_1 .. A_K] [P_1; ..; P_K] for one round, and the dense parts."""
     copy_into(model, state.under("dense/"))
     accumulated = state.under("A/")
     if not accumulated:
         return
-    used = sorted({int(name.split("/")[0]) for name in accumulated})
-    seeds = [state.scalars["seeds"][k] for k in used]
     layers = target_linears(model, config.targets, config.rank)
-    for group in _groups(layers):
-        sizes = {name: layers[name].in_features for name in group}
-        device = layers[group[0]].weight.device
-        drawn = [projections(seed, sizes, config.rank, device) for seed in seeds]
-        for name in group:
-            p = torch.cat([one[name] for one in drawn])
-            a = torch.cat([accumulated[f"{k}/{name}"] for k in used], dim=1).to(device)
-            layers[name].weight.addmm_(a, p, beta=state.scalars["decay"])
-
-
-def _groups(names: Iterable[str]) -> Iterator[list[str]]:
-    """Layers a few at a time: large enough for a flat draw, and never all P in memory."""
-    left = list(names)
-    while left:
-        yield left[:_GROUP]
-        left = left[_GROUP:]
+    reconstruct(
+        {name: matrix_of(layer) for name, layer in layers.items()},
+        accumulated,
+        state.scalars["seeds"],
+        config.rank,
+        decay=state.scalars["decay"],
+        distribution=config.distribution,
+    )
 
 
 METHOD = Method(
@@ -268,6 +268,7 @@ METHOD = Method(
     init=init,
     check=check,
     expect=expect,
+    sends=sends,
     train=train,
     aggregate=aggregate,
     materialize=materialize,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedkrso_core.method import Client, MethodConfig, Update
 from fedkrso_core.ops.fit import fit
+from fedkrso_core.ops.layers import d_in_of, d_out_of
 from fedkrso_core.ops.lora import initial_a, lora_layers, merge
 from fedkrso_core.ops.targets import (
     Targets,
@@ -48,8 +49,8 @@ def starting_adapters(
         a = state.tensors.get(f"A/{name}")
         b = state.tensors.get(f"B/{name}")
         adapters[name] = (
-            initial_a(seed, name, config.rank, layer.in_features) if a is None else a,
-            torch.zeros(layer.out_features, config.rank) if b is None else b,
+            initial_a(seed, name, config.rank, d_in_of(layer)) if a is None else a,
+            torch.zeros(d_out_of(layer), config.rank) if b is None else b,
         )
     return adapters
 
@@ -60,7 +61,7 @@ def adapter_shapes(
     """Shapes of the sent factors by their names in the payload: A (r, d_in), B (d_out, r)."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, layer in target_linears(model, config.targets, config.rank).items():
-        sides = {"A": (config.rank, layer.in_features), "B": (layer.out_features, config.rank)}
+        sides = {"A": (config.rank, d_in_of(layer)), "B": (d_out_of(layer), config.rank)}
         shapes |= {f"{part}/{name}": ("F32", sides[part]) for part in parts}
     return shapes
 

@@ -1,44 +1,46 @@
-"""Weighted means of updates, streamed: one update in memory at a time, plus the sum."""
+"""Weighted means of updates, streamed: never more than one decoded update beside the sum.
+
+With the body that the next update is decoded from, that makes two updates and the sum in memory,
+however many clients there are.
+
+The sums are those of float32, which depend on the order in the last bit. So that the mean does not
+depend on who answered first, updates are taken in the order of the clients, not of their arrival:
+whoever calls `Method.aggregate` hands them over in that order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from fedkrso_core.errors import MethodError
 from fedkrso_core.method import Update
 
 
-class WeightedMean:
-    """sum_c n_c x_c / sum_c n_c by name; a client without a tensor counts as zero there.
+def mean_of_uploads(updates: Iterable[Update], scalars: Sequence[str] = ()) -> dict[str, Tensor]:
+    """sum_c n_c x_c / sum_c n_c of each tensor of the uploads, n_c the number of examples.
 
-    Add the updates in a fixed order: floating-point sums depend on it in the last bit.
+    A client without a tensor counts as zero there. The named scalars, which every upload has, are
+    averaged as float64 tensors of no dimension. MethodError if there are no updates.
     """
-
-    def __init__(self) -> None:
-        self.weight = 0
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, tensors: dict[str, Tensor], weight: int) -> None:
-        """Adds one client's tensors with its weight (number of examples)."""
-        self.weight += weight
-        for name, tensor in tensors.items():
-            if name in self._sums:
-                self._sums[name].add_(tensor, alpha=weight)
-            else:
-                self._sums[name] = tensor * weight
-
-    def result(self) -> dict[str, Tensor]:
-        """The means; MethodError if nothing was added."""
-        if not self.weight:
-            raise MethodError("there are no updates to aggregate")
-        return {name: total / self.weight for name, total in self._sums.items()}
-
-
-def mean_of_uploads(updates: Iterable[Update]) -> dict[str, Tensor]:
-    """Mean of all tensors of the uploads, weighted by their numbers of examples."""
-    mean = WeightedMean()
+    weight, sums = 0, dict[str, Tensor]()
     for update in updates:
-        mean.add(dict(update.upload.tensors), update.num_examples)
-    return mean.result()
+        weight += update.num_examples
+        _add(sums, update, scalars)
+        del update  # or it would still be there while the next one is decoded
+    if not weight:
+        raise MethodError("there are no updates to aggregate")
+    return {name: total.div_(weight) for name, total in sums.items()}
+
+
+def _add(sums: dict[str, Tensor], update: Update, scalars: Sequence[str]) -> None:
+    numbers = {
+        name: torch.tensor(update.upload.scalars[name], dtype=torch.float64) for name in scalars
+    }
+    for name, tensor in {**update.upload.tensors, **numbers}.items():
+        if name in sums:
+            sums[name].add_(tensor, alpha=update.num_examples)
+        else:
+            sums[name] = tensor * update.num_examples

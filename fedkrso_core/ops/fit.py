@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
+from fedkrso_core.lean.cross_entropy import fused_cross_entropy
+from fedkrso_core.lean.precision import forward_products, products
 from fedkrso_core.method import Client
 from fedkrso_core.spec import LocalSpec
 
@@ -45,7 +47,8 @@ def make_optimizer(
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,
     }
-    return kinds[local.optimizer](groups, weight_decay=decay)  # type: ignore[call-arg]
+    # fused: one pass over each tensor, and no temporary as large as all parameters together
+    return kinds[local.optimizer](groups, weight_decay=decay, fused=True)  # type: ignore[call-arg]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
@@ -54,11 +57,24 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = factor * group["peak_lr"]
 
 
-def backward(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Loss of a batch, its gradients left in the parameters; the loss is detached."""
-    loss: Tensor = model(**batch).loss
-    loss.backward()  # type: ignore[no-untyped-call]
+def backward(model: nn.Module, batch: dict[str, Tensor], local: LocalSpec) -> Tensor:
+    """Loss of a batch, its gradients left in the parameters; the loss is detached.
+
+    Forward and backward run at `local.precision`.
+    """
+    device = next(model.parameters()).device
+    with products(local.precision):
+        with forward_products(local.precision, device):
+            loss = _loss(model, batch, "fused-cross-entropy" in local.memory)
+        loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()
+
+
+def _loss(model: nn.Module, batch: dict[str, Tensor], fused: bool) -> Tensor:
+    if not fused:
+        return model(**batch).loss  # type: ignore[no-any-return]
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return fused_cross_entropy(model(**inputs).logits, batch["labels"])
 
 
 def mean_loss(losses: list[Tensor], client: Client) -> dict[str, float]:
@@ -84,7 +100,7 @@ def fit(
     losses = []
     for step, batch in enumerate(client.batches()):
         set_lr(optimizer, lr_factor(client.local, step))
-        losses.append(backward(model, batch))
+        losses.append(backward(model, batch, client.local))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         client.on_step(step + 1)

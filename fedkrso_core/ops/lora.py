@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from fedkrso_core.ops.layers import matrix_of
 from fedkrso_core.seeds import generator
 
 
@@ -27,24 +28,26 @@ def initial_a(seed: int, layer: str, rank: int, d_in: int) -> Tensor:
 
 
 class LoraLinear(nn.Module):
-    """Stands in for a Linear while its adapter is trained."""
+    """Stands in for a layer while its adapter is trained."""
 
-    def __init__(self, layer: nn.Linear, a: Tensor, b: Tensor, scale: float) -> None:
+    def __init__(self, layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> None:
         super().__init__()
         self.layer, self.scale = layer, scale
-        device = layer.weight.device
+        device = matrix_of(layer).device
         self.a = nn.Parameter(a.detach().clone().to(device))
         self.b = nn.Parameter(b.detach().clone().to(device))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) -> (..., d_out)."""
-        return self.layer(x) + linear(linear(x, self.a), self.b) * self.scale  # type: ignore[no-any-return]
+        y = self.layer(x)
+        change = linear(linear(x.to(self.a.dtype), self.a), self.b) * self.scale
+        return y + change.to(y.dtype)  # type: ignore[no-any-return]
 
 
 @contextmanager
 def lora_layers(
     model: nn.Module,
-    layers: Mapping[str, nn.Linear],
+    layers: Mapping[str, nn.Module],
     adapters: Mapping[str, tuple[Tensor, Tensor]],
     scale: float,
 ) -> Iterator[dict[str, LoraLinear]]:
@@ -60,7 +63,7 @@ def lora_layers(
 
 
 @torch.no_grad()
-def merge(layer: nn.Linear, a: Tensor, b: Tensor, scale: float) -> None:
+def merge(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> None:
     """W <- W + s B A."""
-    weight = layer.weight
+    weight = matrix_of(layer)
     weight.addmm_(b.to(weight), a.to(weight), alpha=scale)

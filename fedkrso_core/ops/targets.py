@@ -1,13 +1,15 @@
-"""Which parts of a model a method trains: targeted Linear layers and the dense head."""
+"""Which parts of a model a method trains: targeted layers and the dense head."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
+from fedkrso_core.ops.layers import is_affine, matrix_of
 
 Targets = Literal["all-linear"] | tuple[str, ...]
 
@@ -18,8 +20,8 @@ def head_names(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
 
 
-def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[str, nn.Linear]:
-    """The encoder's Linear layers to adapt, by name in the model's order.
+def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[str, nn.Module]:
+    """The encoder's layers y = x W^T + b to adapt, by name in the model's order.
 
     "all-linear" takes all of them; a tuple takes those whose name ends with one of its parts.
     MethodError if none matches or a layer is smaller than the rank.
@@ -28,7 +30,7 @@ def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[st
     linears = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in head
+        if is_affine(module) and name not in head
     }
     if targets != "all-linear":
         endings = tuple(f".{target}" for target in targets)
@@ -41,16 +43,16 @@ def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[st
     return linears
 
 
-def check_rank(layers: Mapping[str, nn.Linear], rank: int) -> None:
+def check_rank(layers: Mapping[str, nn.Module], rank: int) -> None:
     """MethodError if the rank is above the smaller side of a layer."""
     if not layers:
         raise MethodError("the model has no Linear layer to adapt", "targets")
-    name, layer = min(layers.items(), key=lambda item: min(item[1].weight.shape))
-    limit = min(layer.weight.shape)
+    shapes = {name: tuple(matrix_of(layer).shape) for name, layer in layers.items()}
+    name, shape = min(shapes.items(), key=lambda item: min(item[1]))
+    limit = min(shape)
     if rank > limit:
         raise MethodError(
-            f"{rank} is above the size of layer {name} {tuple(layer.weight.shape)}; "
-            f"allowed: 1 to {limit}",
+            f"{rank} is above the size of layer {name} {shape}; allowed: 1 to {limit}",
             "rank",
         )
 
@@ -62,13 +64,18 @@ def norm_and_bias_names(model: nn.Module) -> list[str]:
 
 
 def only_trainable(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
-    """Freezes every parameter but the named ones, clears gradients, returns the named ones."""
+    """Freezes every parameter but the named ones, clears gradients, returns the named ones.
+
+    What is trained is in float32 at least: bfloat16 would lose its small updates.
+    """
     wanted = set(names)
     chosen = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in wanted)
         parameter.grad = None
         if name in wanted:
+            if parameter.dtype == torch.bfloat16:
+                parameter.data = parameter.data.float()
             chosen[name] = parameter
     return chosen
 

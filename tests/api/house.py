@@ -44,7 +44,13 @@ class House:
         self.store = ToyStore()
         patch.setattr(advancing, "store", lambda: self.store)
 
-    def job(self, clients: int = 2, rounds: int = 1) -> str:
+    def job(
+        self,
+        clients: int = 2,
+        rounds: int = 1,
+        forecast_up: list[int] | None = None,
+        **changed: Any,
+    ) -> str:
         """A queued job in which every client takes part in every round."""
         spec = JobSpec.model_validate(
             {
@@ -52,6 +58,7 @@ class House:
                 "clients": {"count": clients, "per_round": clients},
                 "rounds": rounds,
                 "method": {"name": "toy"},
+                **changed,
             }
         )
         job = Job(
@@ -62,6 +69,7 @@ class House:
             rounds=rounds,
             data_sha256="0" * 64,
             created_at=time.time(),
+            forecast_up=forecast_up,
         )
         with writing(self.engine) as session:
             session.add(job)
@@ -69,9 +77,9 @@ class House:
             jobs.add_clients(session, job.id, [10] * clients)
         return job.id
 
-    def open_job(self, clients: int = 2, rounds: int = 1) -> str:
+    def open_job(self, clients: int = 2, rounds: int = 1, **changed: Any) -> str:
         """A job whose first round is open."""
-        job_id = self.job(clients, rounds)
+        job_id = self.job(clients, rounds, **changed)
         self.advance(job_id)
         return job_id
 
@@ -100,7 +108,9 @@ class House:
     def give_back(self, seat: AssignmentOut, reason: str = "broken") -> None:
         work.give_back(self.engine, self.settings, seat.id, seat.lease_token, reason)
 
-    def hand_in(self, seat: AssignmentOut, body: bytes | None = None) -> AcceptedOut:
+    def hand_in(
+        self, seat: AssignmentOut, body: bytes | None = None, peak_memory_bytes: int = 1000
+    ) -> AcceptedOut:
         sent = toy_update() if body is None else body
 
         async def stream() -> AsyncIterator[bytes]:
@@ -113,7 +123,7 @@ class House:
                 self.settings,
                 seat.id,
                 seat.lease_token,
-                ReportIn(peak_memory_bytes=1000, train_s=0.5),
+                ReportIn(peak_memory_bytes=peak_memory_bytes, train_s=0.5),
                 len(sent),
                 hashlib.sha256(sent).hexdigest(),
                 stream(),
@@ -155,6 +165,9 @@ class House:
 
     def set_seat(self, assignment_id: str, **values: Any) -> None:
         self._set(update(Assignment).where(Assignment.id == assignment_id).values(**values))
+
+    def set_job(self, job_id: str, **values: Any) -> None:
+        self._set(update(Job).where(Job.id == job_id).values(**values))
 
     def set_round(self, job_id: str, number: int = 1, **values: Any) -> None:
         where = (Round.job_id == job_id, Round.number == number)

@@ -18,9 +18,11 @@ import uvicorn
 from api.coordinator.advance import advance
 from api.coordinator.export import build
 from api.settings import Settings
+from fedkrso_core import estimate as estimating
 from fedkrso_core import simulate
 from fedkrso_core.spec import parse
 from tests.api.exchange import WORKER_KEY, as_user, as_worker, claim, lease, submit
+from tests.oracle import Oracle
 from worker.api import Api
 from worker.client import ClientProcess
 
@@ -115,6 +117,31 @@ def test_the_model_of_any_round_can_be_taken_home(
     answer = http.get(f"/v1/jobs/{job_id}/model", params=earlier)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert json.loads(archive.read("summary.json"))["rounds"] == 1
+
+
+def test_a_job_that_stopped_early_has_the_model_of_its_last_round(
+    http: httpx.Client,
+    worker: ClientProcess,
+    tiny_job: MakeJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimating, "estimate", Oracle().estimate, raising=False)
+    spec = tiny_job(rounds=4, evaluate={"every": 3}, budget={"memory": 1000})
+    job_id = submit(http, spec)
+    job = run_to_the_end(http, worker, job_id)
+    assert (job["state"], job["rounds_closed"], job["rounds"]) == ("done", 1, 4)
+    assert job["reason"].startswith("budget.memory: a client reported ")
+    summary = simulate.run(parse(spec), tmp_path / "simulated")
+    assert (job["model_sha256"], job["metrics"]) == (summary["model_sha256"], summary["metrics"])
+    build(job_id, 1)
+    answer = http.get(f"/v1/jobs/{job_id}/model")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "taken")
+    taken = json.loads((tmp_path / "taken/summary.json").read_text())
+    assert (taken["rounds"], taken["stopped"]) == (1, job["reason"])
+    assert taken["metrics"] == job["metrics"] != {}
+    assert weights_sha256(tmp_path / "taken/model") == job["model_sha256"]
 
 
 def weights_sha256(folder: Path) -> str:

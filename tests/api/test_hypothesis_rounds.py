@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,17 +20,21 @@ from api.db.jobs import OPEN_STATES
 from api.db.session import engine_of
 from api.errors import ApiError
 from api.schemas import AssignmentOut
+from fedkrso_core.budget import DIGITS
+from fedkrso_core.errors import PayloadError
 from tests.api import databases
 from tests.api.house import House, toy_update
 from tests.api.process import forget
 
 CLIENTS, ROUNDS = 3, 2
+SIZE = len(toy_update())
 
 
 class Rounds(RuleBasedStateMachine):
     """A job whose workers and coordinators come in any order."""
 
     template: ClassVar[Path]
+    limits: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +47,7 @@ class Rounds(RuleBasedStateMachine):
         forget()
         self.house = House(settings_module.settings(), engine_of(url), self.patch)
         self.house.settings.max_attempts = 3
-        self.job = self.house.job(CLIENTS, ROUNDS)
+        self.job = self.house.job(CLIENTS, ROUNDS, **self.limits)
         self.claimed: list[AssignmentOut] = []
         self.closed_before = 0
 
@@ -64,7 +69,10 @@ class Rounds(RuleBasedStateMachine):
         job = self.house.get(self.job)
         assert job.state in ("done", "failed")
         if job.state == "done":
-            assert [row.state for row in self.house.rounds(self.job)] == ["closed"] * (ROUNDS + 1)
+            closed = job.rounds_closed
+            assert [row.state for row in self.house.rounds(self.job)] == ["closed"] * (closed + 1)
+            assert (closed == ROUNDS) == (job.reason is None)
+            assert job.model_sha256 is not None
         else:
             assert job.reason is not None
             assert "clients failed" in job.reason
@@ -92,6 +100,15 @@ class Rounds(RuleBasedStateMachine):
     @rule(data=st.data(), value=st.sampled_from([1.0, 2.0]))
     def hand_in(self, data: st.DataObject, value: float) -> None:
         self.try_with(data, lambda seat: self.house.hand_in(seat, toy_update((value, value))))
+
+    @precondition(lambda self: self.claimed)
+    @rule(data=st.data())
+    def hand_in_nonsense(self, data: st.DataObject) -> None:
+        self.try_with(data, self.is_refused)
+
+    def is_refused(self, seat: AssignmentOut) -> None:
+        with pytest.raises(PayloadError):
+            self.house.hand_in(seat, toy_update((math.nan, 1.0)))
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
@@ -144,9 +161,31 @@ class Rounds(RuleBasedStateMachine):
         assert self.house.get(self.job).errors == 0
 
 
-def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path) -> None:
+class LimitedRounds(Rounds):
+    """The same with a budget that nonsense uses up."""
+
+    limits: ClassVar[dict[str, Any]] = {
+        "budget": {"bytes_up": CLIENTS * ROUNDS * SIZE},
+        "forecast_up": [CLIENTS * SIZE] * ROUNDS,
+    }
+
+    opened = False
+
+    @invariant()
+    def nothing_is_opened_beyond_the_budget(self) -> None:
+        seats = self.house.seats(self.job)
+        if self.opened or not seats or seats[-1].number < ROUNDS:
+            return
+        self.opened = True  # what is sent in vain from now on comes too late for the decision
+        spent = sum(seat.bytes_up + seat.bytes_up_lost for seat in seats)
+        room = self.limits["budget"]["bytes_up"] + DIGITS * CLIENTS * (ROUNDS - 1)
+        assert spent + CLIENTS * SIZE <= room
+
+
+@pytest.mark.parametrize("machine", [Rounds, LimitedRounds])
+def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path, machine: type[Rounds]) -> None:
     Rounds.template = sqlite_template
-    case = Rounds.TestCase
+    case = machine.TestCase
     case.settings = settings(
         max_examples=20,
         stateful_step_count=25,

@@ -77,7 +77,7 @@ def test_the_example_job_is_a_job() -> None:
 
 def test_every_field_of_the_job_file_says_what_it_is() -> None:
     schema = JobSpec.model_json_schema()
-    groups = {"data", "partition", "clients", "local", "method", "evaluate"}
+    groups = {"data", "partition", "clients", "local", "method", "evaluate", "budget"}
     undocumented = [
         f"{model}.{name}"
         for model, part in [("JobSpec", schema), *schema["$defs"].items()]

@@ -44,7 +44,7 @@ def job_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def simulate(monkeypatch: pytest.MonkeyPatch, make_round: Make) -> None:
+def simulate(monkeypatch: pytest.MonkeyPatch, make_round: Make) -> types.ModuleType:
     """A core that trains nothing."""
     import fedkrso_core
 
@@ -59,6 +59,7 @@ def simulate(monkeypatch: pytest.MonkeyPatch, make_round: Make) -> None:
     fake.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fedkrso_core.simulate", fake)
     monkeypatch.setattr(fedkrso_core, "simulate", fake, raising=False)
+    return fake
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
@@ -71,7 +72,8 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    for name in ("up", "demo", "run", "submit", "watch", "jobs", "cancel", "export", "methods"):
+    names = ("up", "demo", "run", "estimate", "submit", "watch", "jobs", "cancel", "export")
+    for name in (*names, "methods"):
         assert f" {name} " in done.stdout
 
 
@@ -81,6 +83,20 @@ def test_run_shows_the_rounds_and_the_digest(fedkrso: Fedkrso, job_file: Path) -
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0].startswith("round 1  accuracy 0.625")
     assert done.stdout.splitlines()[-1] == "out: model abc"
+
+
+def test_run_says_why_it_stopped_early(
+    fedkrso: Fedkrso, job_file: Path, simulate: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "budget.seconds: 61 s of 60 s used"
+    summary = {"model_sha256": "abc", "rounds": 1, "stopped": reason, "spec": {"rounds": 2}}
+    monkeypatch.setattr(simulate, "run", lambda *_: summary)
+    done = fedkrso("run", job_file, "--out", "out")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        f"stopped after round 1 of 2: {reason}",
+        "out: model abc",
+    ]
 
 
 @pytest.mark.usefixtures("simulate")
@@ -148,6 +164,17 @@ def test_watching_a_job_that_failed_gives_its_reason_and_exit_code_1(
     assert done.exit_code == 1
     assert done.stdout.startswith("round 1 ")
     assert done.stderr == "job demo (0a1b2c3d) failed: no quorum\n"
+
+
+def test_watching_a_job_that_its_budget_ended_gives_the_reason_and_exit_code_0(
+    fedkrso: Fedkrso, api: Any, make_job: Make, make_round: Make
+) -> None:
+    reason = "budget.bytes_up: 48.1 MB of 50.0 MB used; round 2 needs 10.5 MB"
+    ended(api, make_job(rounds_closed=1, reason=reason), [make_round(1)])
+    done = fedkrso("watch", "0a1b2c3d")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == f"stopped after round 1 of 2: {reason}"
+    assert json.loads(fedkrso("watch", "0a1b2c3d", "--json").stdout)["job"]["reason"] == reason
 
 
 def test_ctrl_c_stops_watching_and_not_the_job(

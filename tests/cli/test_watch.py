@@ -10,7 +10,7 @@ from rich.console import Console
 from cli.client import ApiClient, ServerAway
 from cli.display import LineDisplay, LiveDisplay, display_on
 from cli.errors import CliError
-from cli.watch import board_of, follow, require_done, snapshot
+from cli.watch import board_of, early_end, follow, require_done, snapshot
 
 Make = Callable[..., dict[str, Any]]
 
@@ -97,3 +97,12 @@ def test_a_failed_job_is_an_error_with_its_reason(make_job: Make) -> None:
     require_done(make_job())
     with pytest.raises(CliError, match=r"job demo \(0a1b2c3d\) failed: no quorum in round 2"):
         require_done(make_job(state="failed", reason="no quorum in round 2"))
+
+
+def test_a_job_that_its_budget_ended_is_done_and_says_why(make_job: Make) -> None:
+    reason = "budget.seconds: 61 s of 60 s used"
+    stopped = make_job(rounds=6, rounds_closed=3, reason=reason)
+    require_done(stopped)
+    assert early_end(stopped) == f"stopped after round 3 of 6: {reason}"
+    assert early_end(make_job()) is None
+    assert early_end(make_job(state="failed", reason="no quorum")) is None

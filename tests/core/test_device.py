@@ -57,3 +57,22 @@ def test_preparing_sets_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare_process() == torch.device("cpu")
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(("given", "tuned"), [(None, True), ("lean", True), ("fast", False)])
+def test_the_allocator_is_lean_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, tuned: bool
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("fedkrso_core.device.tune_allocator", lambda: calls.append("tuned"))
+    monkeypatch.delenv("FEDKRSO_ALLOCATOR", raising=False)
+    if given:
+        monkeypatch.setenv("FEDKRSO_ALLOCATOR", given)
+    prepare_process()
+    assert bool(calls) == tuned
+
+
+def test_an_unknown_allocator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDKRSO_ALLOCATOR", "quick")
+    with pytest.raises(CoreError, match="FEDKRSO_ALLOCATOR is 'quick'; allowed: lean, fast"):
+        prepare_process()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fedkrso_core.budget import Account, NextRound, Spent
 from fedkrso_core.engine import (
     Aggregate,
     Extend,
@@ -24,7 +25,7 @@ from fedkrso_core.engine import (
 )
 from fedkrso_core.methods import METHODS
 from fedkrso_core.payload import Payload
-from fedkrso_core.spec import JobSpec
+from fedkrso_core.spec import BudgetSpec, JobSpec
 
 JOURNAL, NEWEST_ONLY = METHODS["fedkrso"], METHODS["fedavg"]
 STATES = {"d": "done", "p": "pending", "l": "leased", "f": "failed", "c": "cancelled"}
@@ -50,6 +51,34 @@ def test_a_closed_round_is_followed_by_the_next() -> None:
 
 def test_a_job_finishes_after_its_last_round() -> None:
     assert next_action(JobView(5, 5), 0.0, 1.0) == Finish()
+
+
+def account(spent: int, following: int = 3) -> Account:
+    """Ten bytes to send, of which the next round takes two."""
+    return Account(BudgetSpec(bytes_up=10), Spent(bytes_up=spent), NextRound(following, 2))
+
+
+def test_a_round_that_the_budget_has_room_for_is_opened() -> None:
+    assert next_action(JobView(5, 2, account=account(8)), 0.0, 1.0) == Open(3)
+
+
+def test_a_job_finishes_early_when_the_next_round_does_not_fit() -> None:
+    reason = "budget.bytes_up: 9 B of 10 B used; round 3 needs 2 B"
+    assert next_action(JobView(5, 2, account=account(9)), 0.0, 1.0) == Finish(reason)
+
+
+def test_what_ends_after_its_last_round_did_not_stop_early() -> None:
+    assert next_action(JobView(5, 5, account=account(99, 6)), 0.0, 1.0) == Finish()
+
+
+def test_the_first_round_runs_whatever_was_spent() -> None:
+    assert next_action(JobView(5, 0, account=account(99, 1)), 0.0, 1.0) == Open(1)
+
+
+def test_an_open_round_is_completed_whatever_was_spent() -> None:
+    for seats, expected in {"ddl": Wait("1 of 3 clients of round 3"), "ddd": Aggregate(3)}.items():
+        view = collecting(seats).open
+        assert next_action(JobView(5, 2, view, account(99)), 0.0, 1.0) == expected
 
 
 def test_an_aggregating_round_is_aggregated_again_after_a_crash() -> None:

@@ -72,6 +72,12 @@ def test_the_card_tells_method_labels_and_digests(card: str) -> None:
     assert "b" * 64 in card
 
 
+def test_the_card_of_a_job_that_stopped_early_says_so(card: str) -> None:
+    assert "stopped" not in card
+    stopped = model_card(ROUNDS, SUMMARY | {"stopped": "budget.seconds: 61 s of 60 s used"})
+    assert "- stopped early: budget.seconds: 61 s of 60 s used" in stopped.splitlines()
+
+
 def test_the_card_tells_no_local_folders(card: str) -> None:
     assert "`tiny` on `rows.jsonl`" in card
     assert "someone" not in card

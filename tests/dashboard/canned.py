@@ -60,3 +60,35 @@ def clients_of(current: Json) -> list[Json]:
     states = [done] * 4 if current["state"] == "closed" else [done, trains, waits, failed]
     numbered = zip(current["clients"], states, strict=True)
     return [common | {"client": client} | state for client, state in numbered]
+
+
+def forecast(method: str, size: int) -> Json:
+    """A client sends `size` bytes in each of 6 rounds of 4 clients, and gets twice as many."""
+    rounds = [
+        {"round": n, "clients": 4, "bytes_up": 4 * size, "bytes_down": 8 * size}
+        for n in range(1, 7)
+    ]
+    traffic = {"rounds": rounds, "bytes_up": 24 * size, "bytes_down": 48 * size}
+    traffic |= {"bytes_up_per_client": size, "bytes_down_per_client": 2 * size}
+    memory = {"weights": 90_000_000, "gradients": size, "optimizer": 2 * size}
+    memory |= {"activations": 40_000_000, "peak": 130_000_000 + 3 * size}
+    memory |= {"process": 500_000_000}
+    pace = {"step_flops": 10**10, "seconds_per_step": 0.12, "seconds_per_round": 1.2}
+    pace |= {"seconds": 7.2, "precision": {"fp32": 0.12, "medium": 0.09, "bf16": 0.15}}
+    titles = {item["name"]: item["title"] for item in METHODS}
+    parts = {"traffic": traffic, "memory": memory, "pace": pace}
+    return {"method": method, "title": titles[method], **parts}
+
+
+def estimate(job: Json, methods: str) -> Json:
+    """The job's own method, and with methods=all a larger one and one that cannot run."""
+    own = job.get("method", {}).get("name", "fedkrso")
+    answer = {"job": job["name"], "device": "cpu, 1 thread", "over_budget": {}}
+    forecasts = [forecast(own, 1_000_000)]
+    if methods == "all":
+        forecasts.append(forecast("fedavg", 90_000_000))
+        forecasts.append({"method": "odd", "title": "Odd", "refused": "no layer matches"})
+        over = {"field": "budget.bytes_up", "message": "50.0 MB: too little", "value": 50_000_000}
+        if job.get("budget"):
+            answer["over_budget"] = {"fedavg": [over]}
+    return answer | {"forecasts": forecasts}

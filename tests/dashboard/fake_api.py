@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel
 
-from api.schemas import EventOut, JobOut, MethodOut, RoundClientOut, RoundOut
+from api.schemas import EstimateOut, EventOut, JobOut, MethodOut, RoundClientOut, RoundOut
 from fedkrso_core.errors import SpecError
 from fedkrso_core.spec import JobSpec, parse
-from tests.dashboard.canned import METHODS, START, ZIP, clients_of, open_round
+from tests.dashboard.canned import METHODS, START, ZIP, clients_of, estimate, open_round
 
 Json = dict[str, Any]
 KEY = "secret"
@@ -42,6 +43,8 @@ class FakeApi:
         self.jobs: dict[str, Json] = {}
         self.rounds: dict[str, list[Json]] = {}
         self.down = False
+        self.may_estimate = threading.Event()
+        self.may_estimate.set()
         self.builds_to_wait = 0
         self.model_requests = 0
 
@@ -102,6 +105,7 @@ class FakeApi:
     def _routes(self) -> list[tuple[str, Callable[..., tuple[int, Any]]]]:
         return [
             ("/v1/jobs", self._jobs),
+            ("/v1/jobs:estimate", self._estimate),
             ("/v1/jobs/([^/]+)", lambda job, **_: (200, self._job(job))),
             ("/v1/jobs/([^/]+)/cancel", self._cancel),
             ("/v1/jobs/([^/]+)/rounds", self._rounds),
@@ -121,14 +125,18 @@ class FakeApi:
 
     def _jobs(self, query: Json, body: Json) -> tuple[int, Any]:
         if body:
-            try:
-                return 201, self._job(self.add_job(body))
-            except SpecError as error:
-                raise Refusal(422, "Wrong job", [vars(item) for item in error.problems]) from None
+            _require_job(body)
+            return 201, self._job(self.add_job(body))
         newest = [job for job in reversed(self.jobs) if self._matches(job, query)]
         limit = int(query.get("limit", 20))
         following = newest[limit - 1] if len(newest) > limit else None
         return 200, {"items": [self._job(job) for job in newest[:limit]], "next": following}
+
+    def _estimate(self, query: Json, body: Json) -> tuple[int, Any]:
+        assert self.may_estimate.wait(10)
+        _require_job(body)
+        answer = EstimateOut.model_validate(estimate(body, query.get("methods", "")))
+        return 200, answer.model_dump(mode="json")
 
     def _matches(self, job: str, query: Json) -> bool:
         order = list(self.jobs)
@@ -165,6 +173,13 @@ class FakeApi:
         if self.model_requests <= self.builds_to_wait:
             return 202, {"state": "building"}
         return 200, ZIP
+
+
+def _require_job(body: Json) -> None:
+    try:
+        parse(body)
+    except SpecError as error:
+        raise Refusal(422, "Wrong job", [vars(item) for item in error.problems]) from None
 
 
 def _page(schema: type[BaseModel], items: Sequence[Json]) -> Json:

@@ -10,7 +10,7 @@ from dashboard.form_field import Field, complaints
 from dashboard.form_schema import fields
 from dashboard.forms import MORE, by_section, job_fields, nest, suggest
 from dashboard.refusal import Refusal
-from fedkrso_core.spec import JobSpec, parse
+from fedkrso_core.spec import MEMORY, JobSpec, parse
 from tests.dashboard.canned import METHODS
 
 SCHEMA = JobSpec.model_json_schema()
@@ -91,12 +91,32 @@ def test_an_optional_field_with_a_default_is_emptied_by_null() -> None:
         ({"enum": ["a", "b"], "type": "string"}, "choice"),
         ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, "choice"),
         ({"type": "array", "items": {"type": "string"}}, "list"),
-        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "json"),
+        ({"type": "array", "items": {"enum": ["a", "b"], "type": "string"}}, "choices"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "word"),
+        ({"anyOf": [{"type": "array"}, {"type": "string"}]}, "json"),
         ({"type": "object"}, "json"),
     ],
 )
 def test_every_kind_of_schema_has_an_input(schema: dict[str, Any], kind: str) -> None:
     assert _one(schema).kind == kind
+
+
+def test_an_option_of_several_says_what_it_does() -> None:
+    memory = _job_form()["local.memory"]
+    assert memory.kind == "choices"
+    assert memory.default == ["dropout-bits", "attention-recompute"]
+    assert dict(zip(memory.options, memory.details, strict=True)) == MEMORY
+    assert nest([memory], {"local.memory": []}) == {"local": {"memory": []}}
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("50MB", "50MB"), ("6000", 6000), ("1.5 GB", "1.5 GB")]
+)
+def test_a_limit_is_a_size_or_a_number(typed: str, value: object) -> None:
+    limit = _job_form()["budget.memory"]
+    assert (limit.kind, limit.optional) == ("word", True)
+    assert nest([limit], {"budget.memory": typed}) == {"budget": {"memory": value}}
+    assert nest([limit], {"budget.memory": " "}) == {}
 
 
 def test_a_list_is_typed_with_commas() -> None:
@@ -122,7 +142,7 @@ def test_suggestions_leave_the_other_inputs_alone() -> None:
 
 def test_what_no_section_names_is_under_more_options() -> None:
     sections = by_section(list(_job_form().values()))
-    assert list(sections) == ["Job", "Data", "Clients", "Local training", "Method", MORE]
+    assert list(sections) == ["Job", "Data", "Clients", "Local training", "Method", "Budget", MORE]
     assert "seed" in {field.path for field in sections[MORE]}
 
 

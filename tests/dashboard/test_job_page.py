@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import words
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
 
@@ -84,6 +85,16 @@ def test_a_failed_job_says_why(fake_api: FakeApi, open_page: OpenPage) -> None:
     job = fake_api.add_job({"name": "demo"}, "failed")
     fake_api.jobs[job]["reason"] = "quorum not reached"
     assert open_page(PAGE, job=job).error[0].value == "quorum not reached"
+
+
+def test_a_job_that_its_budget_ended_says_with_what(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = fake_api.add_job({"name": "demo"}, "done")
+    reason = "budget.bytes_up: 48.1 MB of 50.0 MB used"
+    fake_api.jobs[job] |= {"reason": reason, "rounds_closed": 3}
+    app = open_page(PAGE, job=job)
+    assert app.get("progress")[0].proto.text == "3 of 6 rounds, stopped"
+    assert app.warning[0].value == words.plain(f"Stopped: {reason}")
+    assert not app.error
 
 
 def test_a_model_is_prepared_once_and_then_offered(fake_api: FakeApi, open_page: OpenPage) -> None:

@@ -51,6 +51,38 @@ def test_another_division_brings_other_inputs(fake_api: FakeApi, open_page: Open
     assert fake_api.jobs["job1"]["spec"]["partition"] == {"kind": "by-column", "column": "group"}
 
 
+def test_precision_memory_and_budget_go_with_the_job(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE)
+    assert app.multiselect(key="field-local.memory").value == [
+        "dropout-bits",
+        "attention-recompute",
+    ]
+    assert "keeps dropout masks as bits" in app.multiselect(key="field-local.memory").help
+    app.multiselect(key="field-local.memory").select("checkpointing")
+    app.selectbox(key="field-local.precision").select("bf16")
+    app.text_input(key="field-budget.memory").input("6 GB")
+    app.number_input(key="field-budget.seconds").set_value(90.0)
+    app.button(key="submit-job").click().run()
+    spec = fake_api.jobs["job1"]["spec"]
+    assert spec["local"]["precision"] == "bf16"
+    assert spec["local"]["memory"] == ["dropout-bits", "attention-recompute", "checkpointing"]
+    assert spec["budget"] == {"bytes_up": None, "memory": 6 * 10**9, "seconds": 90.0}
+
+
+def test_memory_options_that_exclude_each_other_are_told_beside_the_input(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE)
+    chosen = ["checkpointing", "checkpointing-mlp"]
+    app.multiselect(key="field-local.memory").set_value(chosen)
+    app.button(key="submit-job").click().run()
+    assert "**Memory options**" in app.error[0].value
+    assert any("give one of the two" in text for text in _red(app))
+    assert not fake_api.jobs
+
+
 def test_a_refused_job_says_what_is_wrong_above_and_beside_the_field(
     fake_api: FakeApi, open_page: OpenPage
 ) -> None:

@@ -27,6 +27,13 @@ def test_a_duration_is_short(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"), [(None, "—"), (0.0812, "0.081s"), (7.25, "7.2s"), (185.0, "3m 05s")]
+)
+def test_parts_of_a_second_count_where_there_are_few(number: float | None, text: str) -> None:
+    assert words.seconds(number) == text
+
+
 def test_an_age_names_its_largest_unit() -> None:
     assert words.ago((NOW - timedelta(minutes=3, seconds=50)).isoformat(), NOW) == "3 min ago"
     assert words.ago("2026-03-01T11:59:48Z", NOW) == "12 s ago"
@@ -48,6 +55,14 @@ def test_progress_names_the_round_that_runs() -> None:
 def test_progress_of_a_finished_job_counts_closed_rounds() -> None:
     job = {"rounds": 6, "rounds_closed": 6, "state": "done"}
     assert words.progress(job) == (1.0, "6 of 6 rounds")
+
+
+def test_a_job_that_its_budget_ended_says_so() -> None:
+    job = {"rounds": 6, "rounds_closed": 3, "state": "done", "reason": "budget.seconds: used"}
+    assert words.progress(job) == (0.5, "3 of 6 rounds, stopped")
+    assert words.stopped(job) == "Stopped: budget.seconds: used"
+    assert words.stopped({**job, "state": "failed"}) == ""
+    assert words.stopped({**job, "reason": None}) == ""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from fedkrso_core.method import Update, pack
-from fedkrso_core.ops.projection import checksum, projection
+from fedkrso_core.ops.projection import projection
+from fedkrso_core.ops.projection_numpy import checksum
 from fedkrso_core.ops.subspace import SubspaceLinear, draw
 from fedkrso_core.ops.targets import target_linears
 
@@ -51,6 +52,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a last interval cut short": ({"steps": 5}, {}),
     "one seed again and again": ({"weight_decay": 0.1}, {"seeds": 1}),
     "some layers only": ({}, {"targets": ["query", "value"]}),
+    "gaussian": ({"weight_decay": 0.1}, {"distribution": "gaussian"}),
 }
 
 
@@ -156,12 +158,36 @@ def test_another_job_has_other_seeds(federation: Make) -> None:
 def test_all_clients_draw_from_the_same_seeds(federation: Make) -> None:
     fed = krso(federation)
     layers = target_linears(fed.model, "all-linear")
+    sizes = {name: layer.in_features for name, layer in layers.items()}
     for client in range(3):
         update = fed.train(client)
         for k in used_seeds(update):
             seed = fed.states[0].scalars["next"][k]
-            drawn = (projection(seed, n, 4, m.in_features) for n, m in layers.items())
-            assert update.upload.scalars[f"P/{k}"] == checksum(drawn)
+            assert update.upload.scalars[f"P/{k}"] == checksum(seed, sizes, 4)
+
+
+def test_gaussian_projections_are_used_where_they_are_asked_for(federation: Make) -> None:
+    """One SGD step in a Gaussian subspace: what is sent, rebuilt with that P, is the step."""
+    options = {"distribution": "gaussian", "interval": 1}
+    fed = krso(federation, {"steps": 1, "optimizer": "sgd", "lr": 0.5}, **options)
+    start, update = fed.weights(), fed.train(0)
+    (k,) = used_seeds(update)
+    seed, after = fed.states[0].scalars["next"][k], fed.weights()
+    for name, layer in target_linears(fed.model, "all-linear").items():
+        p = projection(seed, name, 4, layer.in_features, distribution="gaussian")
+        expected = start[f"{name}.weight"] + update.upload.tensors[f"A/{k}/{name}"] @ p
+        assert torch.allclose(after[f"{name}.weight"], expected, atol=1e-6)
+        assert not torch.allclose(after[f"{name}.weight"], start[f"{name}.weight"], atol=1e-6)
+
+
+def test_both_sides_must_draw_from_the_same_distribution(federation: Make) -> None:
+    """The checksum tells signs from Gaussian numbers, so that a wrong P is refused at the door."""
+    sums = []
+    for distribution in ("sign", "gaussian"):
+        fed = krso(federation, distribution=distribution)
+        expected = fed.method.expect(fed.config, fed.model, fed.states[0])
+        sums.append(expected.optional["0"].scalars["P/0"])
+    assert sums[0] != sums[1]
 
 
 def test_in_a_shared_schedule_all_use_the_same_subspaces(federation: Make) -> None:

@@ -1,0 +1,156 @@
+"""Beside the form: what the job would take, asked from the server when the user wants to know."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from dashboard import forecast, words
+from dashboard.api_client import ApiProblem
+from dashboard.charts import memory_parts
+from dashboard.components.connection import api, show
+from dashboard.refusal import REFUSAL, Refusal
+
+Json = dict[str, Any]
+ASKED, ANSWERED = "estimate-asked", "estimate-answered"
+LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question to the server: the job, the form's values by path, and the answer to come."""
+
+    job: Json
+    values: Mapping[str, Any]
+    answer: Future[Json]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the server said about a job."""
+
+    job: Json
+    said: Json | ApiProblem
+
+
+def take_answer() -> None:
+    """Takes an answer that has come. Before the form is drawn: a refusal stands at its fields."""
+    asked: Asked | None = st.session_state.get(ASKED)
+    if asked is None or not asked.answer.done():
+        return
+    del st.session_state[ASKED]
+    st.session_state.pop(REFUSAL, None)
+    try:
+        st.session_state[ANSWERED] = Answered(asked.job, asked.answer.result())
+    except ApiProblem as problem:
+        st.session_state[ANSWERED] = Answered(asked.job, problem)
+        if problem.errors:
+            refusal = Refusal(problem.detail, problem.errors, asked.values)
+            st.session_state[REFUSAL] = refusal
+
+
+def draw_estimate(job: Json, values: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    """A button, and the forecast of the job as it was when it was pressed last.
+
+    The server trains a few steps for it, so it is not asked at each change; and it is asked in
+    a thread, so that the form can be used meanwhile. `labels` are those of the inputs, by path.
+    """
+    waiting = ASKED in st.session_state
+    st.subheader("Estimate", anchor=False)
+    everything = st.toggle("Compare with all methods", key="estimate-all")
+    if st.button("Estimate", key="estimate-job", disabled=waiting, width="stretch"):
+        client, methods = api(), "all" if everything else ""
+        answer = _in_background(lambda: client.estimate(job, methods))
+        st.session_state[ASKED] = Asked(job, dict(values), answer)
+        st.rerun()
+    with st.container(key="estimate"):
+        if waiting:
+            _await()
+        elif answered := st.session_state.get(ANSWERED):
+            _draw_answer(answered, job, labels)
+        else:
+            st.caption("What the job will send, hold and take, before it starts.")
+
+
+def _in_background(ask: Callable[[], Json]) -> Future[Json]:
+    """The answer to come; its thread does not keep the process from ending."""
+    answer: Future[Json] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
+
+
+@st.fragment(run_every=LOOK_S)
+def _await() -> None:
+    asked: Asked | None = st.session_state.get(ASKED)
+    if asked is None or asked.answer.done():
+        st.rerun()
+    st.caption("The server measures a few steps. The form can be used meanwhile.")
+
+
+def _draw_answer(answered: Answered, job: Json, labels: Mapping[str, str]) -> None:
+    if answered.job != job:
+        st.caption(":orange[For the form as it was; it has changed since.]")
+    if isinstance(answered.said, ApiProblem):
+        if answered.said.errors:
+            st.caption("The job cannot run as it is; the fields say why.")
+        else:
+            show(answered.said)
+        return
+    _draw_own(answered.said, answered.job, labels)
+    if len(answered.said["forecasts"]) > 1:
+        _draw_others(answered.said)
+
+
+def _draw_own(said: Json, job: Json, labels: Mapping[str, str]) -> None:
+    own = said["forecasts"][0]
+    title = words.sentence([own["title"], said["device"], "a client in a round"])
+    st.caption(words.plain(title))
+    tiles = list(forecast.tiles(own).items())
+    for row in (tiles[:2], tiles[2:]):
+        for column, (label, value) in zip(st.columns(2), row, strict=True):
+            column.metric(label, value, border=True)
+    st.caption(words.plain(forecast.whole_job(own)))
+    for line in forecast.fits(said, job.get("budget", {}), labels):
+        st.markdown(line)
+    _draw_memory(forecast.able(said))
+    if lines := forecast.precisions(own, job.get("local", {}).get("precision")):
+        st.markdown("**Other precisions**")
+        st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _draw_memory(able: Sequence[Mapping[str, Any]]) -> None:
+    figure = memory_parts(forecast.memory_frame(able))
+    st.markdown(f"**{figure.title}**")
+    st.altair_chart(figure.chart, width="stretch", key="vega-parts", alt=figure.caption)
+    st.caption(words.plain(figure.caption))
+
+
+def _draw_others(said: Json) -> None:
+    st.markdown("**All methods, a client in a round**")
+    table = forecast.comparison(forecast.able(said))
+    st.dataframe(
+        table,
+        hide_index=True,
+        key="estimate-methods",
+        alt="Estimates of all methods",
+        column_config={
+            name: st.column_config.NumberColumn(format="%.2f")
+            for name in table.columns
+            if name != "Method"
+        },
+        placeholder="—",
+    )
+    for line in [*forecast.refusals(said), *forecast.too_large(said)]:
+        st.markdown(f"- {line}")

@@ -1,0 +1,89 @@
+"""What a job needs before it can run: its method's options, its data, its model; or what is wrong.
+
+Shared by `check`, which a job must pass at submit, and by the forecasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
+from fedkrso_core.lean import check_memory
+from fedkrso_core.methods import METHODS
+from fedkrso_core.models import load_tokenizer, shapes_only
+from fedkrso_core.spec import JobSpec, LocalSpec, MethodSpec, problems_of
+from fedkrso_core.workload import Shares, shares_of
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The data and the outline of the model of a job, which fit each other."""
+
+    shares: Shares
+    model: nn.Module  # without weights
+    tokenizer: Any
+
+
+def config_of(method: MethodSpec) -> Any:
+    """The method's Config; SpecError for a name that is none, or options that are wrong."""
+    if method.name not in METHODS:
+        allowed = ", ".join(sorted(METHODS))
+        message = f"{method.name!r} is no method; allowed: {allowed}"
+        raise SpecError([Problem("method.name", message, method.name)])
+    schema = METHODS[method.name].Config
+    try:
+        return schema(**method.options)
+    except ValidationError as error:
+        raise SpecError(problems_of(error.errors(), schema, "method")) from None
+
+
+def examine(spec: JobSpec) -> Examined:
+    """What does not depend on the method; SpecError if no method can run this job."""
+    shares = _shares(spec)
+    model, tokenizer = _model(spec, shares)
+    _check_length(spec, model)
+    _check_memory(spec, model)
+    return Examined(shares, model, tokenizer)
+
+
+def check_method(method: MethodSpec, config: Any, model: nn.Module, local: LocalSpec) -> None:
+    """SpecError if this method cannot train this model as `local` asks."""
+    try:
+        METHODS[method.name].check(config, model, local)
+    except MethodError as error:
+        field = f"method.{error.field}" if error.field else "method"
+        value = getattr(config, error.field) if error.field else method.name
+        raise SpecError([Problem(field, str(error), value)]) from None
+
+
+def _shares(spec: JobSpec) -> Shares:
+    try:
+        return shares_of(spec)
+    except PartitionError as error:
+        raise SpecError([Problem("partition", str(error), spec.partition.kind)]) from None
+
+
+def _model(spec: JobSpec, shares: Shares) -> tuple[nn.Module, Any]:
+    try:
+        tokenizer = load_tokenizer(spec.model)
+        return shapes_only(spec.model, shares.train.label_names), tokenizer
+    except ModelError as error:
+        raise SpecError([Problem("model", str(error), spec.model)]) from None
+
+
+def _check_memory(spec: JobSpec, model: nn.Module) -> None:
+    try:
+        check_memory(model, spec.local)
+    except MethodError as error:
+        raise SpecError([Problem("local.memory", str(error), list(spec.local.memory))]) from None
+
+
+def _check_length(spec: JobSpec, model: nn.Module) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and spec.local.max_length > limit:
+        message = f"{spec.local.max_length} tokens; the model takes 4 to {limit}"
+        raise SpecError([Problem("local.max_length", message, spec.local.max_length)])
