@@ -51,6 +51,49 @@ def encoder(name: str, dropout: float) -> nn.Module:
     return RobertaForSequenceClassification(config)
 
 
+# hidden, layers, heads, key and value heads, inner
+DECODERS = {
+    "tiny": (64, 2, 4, 2, 128),
+    "0.4B": (1024, 24, 16, 8, 4096),
+    "1B": (2048, 16, 32, 8, 8192),
+    "3B": (3072, 28, 24, 8, 8192),
+    "7B": (4096, 32, 32, 8, 14_336),
+    "13B": (5120, 40, 40, 8, 17_920),
+    "24B": (5120, 72, 40, 8, 21_504),
+    "34B": (7168, 60, 56, 8, 20_480),
+    "70B": (8192, 80, 64, 8, 28_672),
+}
+
+
+def decoder(name: str, dtype: torch.dtype, device: str) -> nn.Module:
+    """A Llama classifier of two labels at one of the DECODERS, made on the device in that type."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    hidden, layers, heads, groups, inner = DECODERS[name]
+    config = LlamaConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=groups,
+        intermediate_size=inner,
+        vocab_size=32_000,
+        max_position_embeddings=2048,
+        num_labels=2,
+        pad_token_id=0,
+        attn_implementation="sdpa",
+    )
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = LlamaForSequenceClassification(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.score.float()
+    return model
+
+
 def batches(
     vocabulary: int, rows: int, length: int, device: str = "cpu"
 ) -> Iterator[dict[str, Tensor]]:
@@ -121,4 +164,4 @@ def _train_peft(
 
 
 def _in_encoder(name: str, module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) and ".layer." in name
+    return isinstance(module, nn.Linear) and (".layer." in name or ".layers." in name)

@@ -10,6 +10,7 @@ has other memory and another allocator.)
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,12 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedkrso_core.data import load
 from fedkrso_core.device import default_device, default_threads, prepare_process
 from fedkrso_core.errors import CoreError
 from fedkrso_core.lean.precision import products
 from fedkrso_core.memory import measured
-from fedkrso_core.models import from_config
-from fedkrso_core.spec import Precision
+from fedkrso_core.models import from_config, load_tokenizer
+from fedkrso_core.spec import JobSpec, Precision
 
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "medium", "bf16")
 # (n, d_in, d_out) of RoBERTa-base at 8 x 128 tokens; between 384 and 3072 wide the rate of a core
@@ -55,28 +57,37 @@ class Machine:
         return f"cpu, {self.threads} thread{'' if self.threads == 1 else 's'}"
 
 
-def this_machine() -> Machine:
+def this_machine(spec: JobSpec | None = None) -> Machine:
     """The measurements for the device and the threads that a worker would take here.
 
-    CoreError if the process that measures fails.
+    The process holds the tokenizer and the rows of `spec`. CoreError if it fails.
     """
-    return _in_child(str(default_device()), default_threads())
+    inputs = "" if spec is None else spec.model_dump_json(include={"name", "model", "data"})
+    return _in_child(inputs, str(default_device()), default_threads())
 
 
 @cache
-def _in_child(device: str, threads: int) -> Machine:  # noqa: ARG001 - what it is cached by
+def _in_child(inputs: str, device: str, threads: int) -> Machine:
     command = [sys.executable, "-W", "ignore", "-m", "fedkrso_core.machine"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    given = {"FEDKRSO_DEVICE": device, "FEDKRSO_THREADS": str(threads)}
+    done = subprocess.run(
+        command,
+        input=inputs,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         last_line = done.stderr.strip().split("\n")[-1]
         raise CoreError(f"the speed of this machine cannot be measured: {last_line}")
     return Machine(**json.loads(done.stdout.strip().split("\n")[-1]))
 
 
-def _measure() -> Machine:
+def _measure(inputs: str) -> Machine:
     device = prepare_process()
     on_cpu = device.type == "cpu"
-    resident = _resident_bytes() if on_cpu else 0
+    resident = _resident_bytes(inputs) if on_cpu else 0
     with torch.device(device):
         small, large = torch.ones(_SMALL), torch.ones(_LARGE)
         other = torch.ones(_LARGE)
@@ -126,7 +137,7 @@ def _fastest(call: Callable[[], Any]) -> float:
     return min(took[1:])
 
 
-def _resident_bytes() -> int:
+def _resident_bytes(inputs: str) -> int:
     """The resident peak while a model of a few thousand numbers is trained.
 
     Not just that of the imports: the libraries load some of their code when it is first used.
@@ -135,6 +146,10 @@ def _resident_bytes() -> int:
 
     import fedkrso_core.workload  # noqa: F401 - a worker has it
 
+    held: list[Any] = []
+    if inputs:
+        spec = JobSpec.model_validate_json(inputs)
+        held = [load(spec.data, spec.seed), load_tokenizer(spec.model)]
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
     config = transformers.BertConfig(vocab_size=32, num_hidden_layers=1, **sizes)
     model = from_config(config).train()
@@ -143,8 +158,9 @@ def _resident_bytes() -> int:
         ids = torch.ones(4, 8, dtype=torch.int64)
         model(input_ids=ids, labels=ids[:, 0]).loss.backward()
         optimizer.step()
+    del held
     return peak.bytes
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(_measure())))  # noqa: T201 - its reader is `_in_child`
+    print(json.dumps(asdict(_measure(sys.stdin.read()))))  # noqa: T201 - `_in_child` reads it

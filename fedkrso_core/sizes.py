@@ -45,9 +45,15 @@ def rounded_down(count: int) -> str:
 def _in_words(count: int, up: bool) -> str:
     if count < 1000:
         return f"{count} B"
-    for power, unit in enumerate(("kB", "MB", "GB", "TB"), 1):
-        factor = 1000**power
-        tenths = -(-count * 10 // factor) if up else count * 10 // factor
-        if tenths < 10_000:  # 999 950 rounded up is 1.0 MB, not 1000.0 kB
-            break
-    return f"{tenths // 10}.{tenths % 10} {unit}"
+    power, tenths = 1, _tenths(count, 1, up)
+    while tenths >= 10_000 and power < 4:  # 999 950 rounded up is 1.0 MB, not 1000.0 kB
+        power += 1
+        tenths = _tenths(count, power, up)
+    return f"{tenths // 10}.{tenths % 10} {'kMGT'[power - 1]}B"
+
+
+def _tenths(count: int, power: int, up: bool) -> int:
+    """Tenths of 1000^power in a count, in whole numbers: a float would round on its own."""
+    unit: int = 1000**power
+    tenths, rest = divmod(count * 10, unit)
+    return tenths + (up and rest > 0)

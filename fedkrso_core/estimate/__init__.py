@@ -53,7 +53,7 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
     chosen = _chosen(spec.method, methods or ())
     with _ONE_AT_A_TIME, ThreadPoolExecutor(1) as beside:
         found = examine(spec)
-        machine = beside.submit(this_machine)
+        machine = beside.submit(this_machine, spec)
         stage = Stage(
             spec,
             found,

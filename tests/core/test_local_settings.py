@@ -1,0 +1,122 @@
+"""`local.memory` and `local.precision` in a whole federation, for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fedkrso_core.check import check
+from fedkrso_core.errors import SpecError
+from fedkrso_core.method import pack
+from fedkrso_core.methods import METHODS
+from fedkrso_core.spec import EXACT_MEMORY
+
+Make = Callable[..., Any]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("memory", [EXACT_MEMORY, ("checkpointing",), ("checkpointing-mlp",)])
+def test_options_that_change_no_number_give_the_same_bytes(
+    federation: Make, dropout_model: Path, method: str, memory: tuple[str, ...]
+) -> None:
+    uploads = []
+    for options in ((), memory):
+        fed = federation(
+            model=str(dropout_model), method={"name": method}, local={"memory": options}
+        )
+        uploads.append(pack(fed.train(0)))
+    assert uploads[0] == uploads[1]
+
+
+ROUNDING: list[dict[str, Any]] = [
+    {"precision": "medium"},
+    {"precision": "bf16"},
+    {"memory": ["gelu-8bit"]},
+    {"memory": ["bf16-weights"]},
+    {"memory": ["fused-cross-entropy"]},
+    {"memory": [*EXACT_MEMORY, "gelu-8bit", "bf16-weights", "checkpointing"]},
+]
+CASES = [
+    (method, local)
+    for method in METHODS
+    for local in ROUNDING
+    if method != "fedavg" or "bf16-weights" not in local.get("memory", ())  # fedavg refuses it
+]
+
+
+@pytest.mark.parametrize(("method", "local"), CASES, ids=str)
+def test_every_method_learns_with_options_that_round(
+    federation: Make, method: str, local: dict[str, Any]
+) -> None:
+    lr = 3e-3 if method == "fedavg" else 1e-2
+    fed = federation(
+        method={"name": method}, local={"steps": 12, "batch_size": 8, "lr": lr, **local}
+    )
+    before = fed.loss()
+    fed.play(2)
+    assert fed.loss() < 0.9 * before
+    assert {p.dtype for p in fed.model.parameters()} == {torch.float32}
+
+
+def test_with_bf16_weights_the_upload_is_exact_and_the_client_near_it(federation: Make) -> None:
+    fed = federation(
+        method={"name": "fedkrso", "interval": 2},
+        clients={"count": 1, "per_round": 1},
+        partition={"kind": "iid"},
+        local={"steps": 8, "memory": ["bf16-weights"]},
+    )
+    base = fed.global_weights()
+    update = fed.train(0)
+    assert {t.dtype for t in update.upload.tensors.values()} == {torch.float32}
+    client = fed.weights()
+    fed.close({0: update})
+    for name, server in fed.global_weights().items():
+        # the server adds to float32, the client rounded its body to bfloat16 four times
+        torch.testing.assert_close(server, client[name], rtol=2**-6, atol=2e-3)
+        if "query.weight" in name:
+            assert not torch.equal(server, base[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        (
+            {"method": {"name": "fedavg"}, "local": {"memory": ["bf16-weights"]}},
+            "method",
+            "fedavg trains them all",
+        ),
+        (
+            {
+                "method": {"name": "fedkrso", "train_norm_bias": True},
+                "local": {"memory": ["bf16-weights"]},
+            },
+            "method.train_norm_bias",
+            "allowed with it: false",
+        ),
+        (
+            {"local": {"memory": ["bf16-weights"], "weight_decay": 0.1}},
+            "local.memory",
+            "weight_decay is 0.1; allowed with bf16-weights: 0",
+        ),
+    ],
+    ids=["fedavg", "norms and biases", "weight decay"],
+)
+def test_settings_that_would_lose_updates_are_refused(
+    job: Make, changes: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        check(job(**changes))
+    (problem,) = refused.value.problems
+    assert problem.field == field
+    assert message in problem.message
+
+
+def test_checkpointing_twice_is_refused(raw_job: Make) -> None:
+    from fedkrso_core.spec import parse
+
+    with pytest.raises(SpecError, match="give one of the two"):
+        parse(raw_job(local={"memory": ["checkpointing", "checkpointing-mlp"]}))
