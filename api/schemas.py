@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.examples import ESTIMATE
 from fedkrso_core.forecast import Forecasts
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -148,6 +149,8 @@ class DatasetOut(BaseModel):
 
 class EstimateOut(Forecasts):
     """What a job will take, by method, and which limits of its budget that is above."""
+
+    model_config = ConfigDict(json_schema_extra={"example": ESTIMATE})
 
     over_budget: dict[str, list[ProblemItem]] = Field(
         description="Of each method that does not fit into the job's budget: the limits in the way"

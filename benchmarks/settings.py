@@ -40,8 +40,8 @@ def run(setting: str, seed: int, out: Path) -> dict[str, Any]:
         local = {**EXAMPLE["local"], **SETTINGS[setting]}
         job = out / f"{folder.name}.yaml"
         job.write_text(yaml.safe_dump({**EXAMPLE, "local": local, "seed": seed}), encoding="utf-8")
-        cli = [sys.executable, "-m", "cli.main", "run", str(job), "--out", str(folder)]
-        subprocess.run(cli, check=True, stdout=subprocess.DEVNULL)
+        command = [str(Path(sys.executable).with_name("fedkrso")), "run", str(job)]
+        subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
     return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.errors import naming
+from cli.errors import CliError, naming
+from fedkrso_core.errors import SpecError
+
+if TYPE_CHECKING:
+    from api.schemas import EstimateOut
+    from fedkrso_core.spec import JobSpec
 
 Json = dict[str, Any]
 
@@ -17,14 +21,21 @@ def estimate_here(path: Path, methods: Sequence[str]) -> tuple[Json, Json]:
 
     `methods` are others to compare with; CliError if the job cannot run or a name is unknown.
     """
-    from fedkrso_core import budget, spec
+    from fedkrso_core import spec
 
     with naming(path):
         job = spec.read(path)
-        # torch is loaded only for a job file that can be read
-        from fedkrso_core.estimate import estimate
+        found = _estimate(job, methods)
+    return found.model_dump(mode="json"), job.model_dump(mode="json")
 
-        found = estimate(job, methods)
-    over = {item.method: budget.problems(job.budget, item) for item in found.forecasts}
-    said = {name: [asdict(problem) for problem in some] for name, some in over.items() if some}
-    return found.model_dump(mode="json") | {"over_budget": said}, job.model_dump(mode="json")
+
+def _estimate(job: JobSpec, methods: Sequence[str]) -> EstimateOut:
+    from api.services.estimates import estimate
+
+    try:
+        return estimate(job, methods)
+    except SpecError as error:
+        # the names come from the option, not from the file
+        if [problem.field for problem in error.problems] == ["methods"]:
+            raise CliError(f"--{error}", code=2) from None
+        raise

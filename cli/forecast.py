@@ -43,7 +43,7 @@ def forecast(found: Json, job: Json) -> RenderableType:
         Text(f"{found['job']} on {found['device']}", style="bold"),
         _table("Bytes of a client in a round, and of the whole job", able, "traffic", _TRAFFIC),
         _table("Memory of a client at its peak", able, "memory", _MEMORY),
-        _table("Time of a client", able, "pace", _PACE, duration),
+        _table("Training time of a client", able, "pace", _PACE, duration),
         *_precisions(own, job["local"]["precision"]),
         *_refusals(found["forecasts"]),
         *_budget(found, own, job["budget"]),

@@ -95,7 +95,7 @@ def estimate(
     from cli.estimate import estimate_here
     from cli.forecast import forecast
 
-    with options.errors().status("measuring a few steps"):
+    with options.errors().status("estimating; the speed of this machine is measured"):
         found, whole = estimate_here(job, [name.strip() for name in methods.split(",") if name])
     if as_json:
         options.print_json(found)

@@ -150,11 +150,12 @@ def memory_parts(frame: pd.DataFrame) -> Figure:
             alt.Tooltip("amount:Q", title=unit, format=".1f"),
         ],
     )
-    caption = _parts_caption(frame)
-    return Figure("parts", "Peak memory of a client", chart.configure_legend(orient="top"), caption)
+    chart = chart.configure_legend(orient="top")
+    return Figure("parts", "Peak memory of a client", chart, parts_caption(frame))
 
 
-def _parts_caption(frame: pd.DataFrame) -> str:
+def parts_caption(frame: pd.DataFrame) -> str:
+    """The parts of each method's peak memory in words. `frame` is forecast.memory_frame."""
     lines = []
     for method, rows in frame.groupby("method", sort=False):
         parts = ", ".join(f"{r['part']} {words.size(r['bytes'])}" for _, r in rows.iterrows())

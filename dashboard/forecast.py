@@ -31,7 +31,7 @@ def able(answer: Json) -> list[Json]:
 def refusals(answer: Json) -> list[str]:
     """Which of the other methods cannot run the job and why, as markdown."""
     return [
-        f"**{words.plain(item['title'])}** cannot run this job: {words.plain(item['refused'])}"
+        f"**{words.plain(item['method'])}** cannot run this job: {words.plain(item['refused'])}"
         for item in answer["forecasts"]
         if item.get("refused")
     ]
@@ -44,7 +44,7 @@ def tiles(own: Json) -> dict[str, str]:
         "Up": words.size(traffic.get("bytes_up_per_client")),
         "Down": words.size(traffic.get("bytes_down_per_client")),
         "Peak memory": words.size(memory.get("peak")),
-        "Time": words.seconds(pace.get("seconds_per_round")),
+        "Training": words.seconds(pace.get("seconds_per_round")),
     }
 
 
@@ -64,7 +64,7 @@ def whole_job(own: Json) -> str:
 def memory_frame(forecasts: Sequence[Json]) -> pd.DataFrame:
     """A row for each method and part of its peak memory: method, part, order, bytes."""
     rows = [
-        {"method": item["title"], "part": part, "order": order, "bytes": item["memory"][part]}
+        {"method": item["method"], "part": part, "order": order, "bytes": item["memory"][part]}
         for item in forecasts
         if item.get("memory")
         for order, part in enumerate(PARTS)
@@ -80,11 +80,11 @@ def comparison(forecasts: Sequence[Json]) -> pd.DataFrame:
 def _row(item: Json) -> dict[str, Any]:
     traffic, memory, pace = _parts(item)
     return {
-        "Method": item["title"],
+        "Method": item["method"],
         "Up (MB)": traffic.get("bytes_up_per_client", nan) / MB,
         "Down (MB)": traffic.get("bytes_down_per_client", nan) / MB,
         "Peak (MB)": memory.get("peak", nan) / MB,
-        "Time (s)": pace.get("seconds_per_round", nan),
+        "Training (s)": pace.get("seconds_per_round", nan),
     }
 
 
@@ -133,7 +133,7 @@ def fits(answer: Json, budget: Json, labels: Mapping[str, str]) -> list[str]:
 def too_large(answer: Json) -> list[str]:
     """Which of the other methods do not fit into the budget, as markdown."""
     return [
-        f"**{words.plain(item['title'])}** does not fit into the budget"
+        f"**{words.plain(item['method'])}** does not fit into the budget"
         for item in answer["forecasts"][1:]
         if answer["over_budget"].get(item["method"])
     ]

@@ -70,5 +70,5 @@ class Forecasts(_Frozen):
     """The chosen methods side by side, the job's own first."""
 
     job: str = Field(description="Name of the job")
-    device: str = Field(description="What the forecast is for: cpu, 1 thread or cuda, H100", )
+    device: str = Field(description="What the forecast is for: cpu, 1 thread or cuda, H100")
     forecasts: list[Forecast]

@@ -73,10 +73,11 @@ async def estimate(
 ) -> EstimateOut:
     """What a job will take: bytes, memory and time of a client. Nothing is stored.
 
-    The bytes are exact. Memory is calculated, and time is that of a few steps on this machine;
-    estimates wait for each other.
+    Memory and time are calculated, for a machine like the service's, whose speed the first
+    estimate measures. Estimates wait for each other.
     """
-    return await estimates.estimate(spec, [name.strip() for name in methods.split(",") if name])
+    names = [name.strip() for name in methods.split(",") if name]
+    return await estimates.alone(lambda: estimates.estimate(spec, names))
 
 
 @router.get("", responses=problem_responses(404))

@@ -12,13 +12,14 @@ import streamlit as st
 
 from dashboard import forecast, words
 from dashboard.api_client import ApiProblem
-from dashboard.charts import memory_parts
+from dashboard.charts import memory_parts, parts_caption
 from dashboard.components.connection import api, show
 from dashboard.refusal import REFUSAL, Refusal
 
 Json = dict[str, Any]
 ASKED, ANSWERED = "estimate-asked", "estimate-answered"
 LOOK_S = 0.5
+WAITING = "The server estimates; the first time takes longest. The form can be used meanwhile."
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def take_answer() -> None:
 def draw_estimate(job: Json, values: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     """A button, and the forecast of the job as it was when it was pressed last.
 
-    The server trains a few steps for it, so it is not asked at each change; and it is asked in
-    a thread, so that the form can be used meanwhile. `labels` are those of the inputs, by path.
+    It takes the server some seconds, so it is not asked at each change; and it is asked in a
+    thread, so that the form can be used meanwhile. `labels` are those of the inputs, by path.
     """
     waiting = ASKED in st.session_state
     st.subheader("Estimate", anchor=False)
@@ -96,7 +97,7 @@ def _await() -> None:
     asked: Asked | None = st.session_state.get(ASKED)
     if asked is None or asked.answer.done():
         st.rerun()
-    st.caption("The server measures a few steps. The form can be used meanwhile.")
+    st.caption(WAITING)
 
 
 def _draw_answer(answered: Answered, job: Json, labels: Mapping[str, str]) -> None:
@@ -115,7 +116,7 @@ def _draw_answer(answered: Answered, job: Json, labels: Mapping[str, str]) -> No
 
 def _draw_own(said: Json, job: Json, labels: Mapping[str, str]) -> None:
     own = said["forecasts"][0]
-    title = words.sentence([own["title"], said["device"], "a client in a round"])
+    title = words.sentence([own["method"], said["device"], "a client in a round"])
     st.caption(words.plain(title))
     tiles = list(forecast.tiles(own).items())
     for row in (tiles[:2], tiles[2:]):
@@ -134,7 +135,8 @@ def _draw_memory(able: Sequence[Mapping[str, Any]]) -> None:
     figure = memory_parts(forecast.memory_frame(able))
     st.markdown(f"**{figure.title}**")
     st.altair_chart(figure.chart, width="stretch", key="vega-parts", alt=figure.caption)
-    st.caption(words.plain(figure.caption))
+    # in words only the job's own: those of the others are in the chart's text alternative
+    st.caption(words.plain(parts_caption(forecast.memory_frame(able[:1]))))
 
 
 def _draw_others(said: Json) -> None:

@@ -1,8 +1,8 @@
 """Peak memory of a client, split into what it is made of.
 
-A rehearsal has one short round 1. Two things that a full round holds are added from the traffic:
-the last state, which a client holds while it trains (weights), and what its upload will hold more
-than the short round's, such as the accumulators of further subspaces (optimizer).
+A rehearsed round is short and has one client. What a full one holds more is added from the traffic:
+of the last state, which a client holds while it trains (weights), and of its upload, such as the
+accumulators of further subspaces (optimizer).
 
 Of a real process on CPU the resident peak is reported: the tensors, and Python with its libraries.
 """
@@ -19,9 +19,11 @@ from fedkrso_core.forecast import Footprint
 def footprint_of(rehearsal: Rehearsal, visits: Iterable[Visit], resident_bytes: int) -> Footprint:
     """The largest footprint that any of the visits has."""
     short = sum(tensor.nbytes for tensor in rehearsal.update.upload.tensors.values())
-    received, retained = max(
-        ((visit.held_down, max(0, visit.held_up - short)) for visit in visits), key=sum
-    )
+    more = [
+        (max(0, visit.held_down - rehearsal.received_bytes), max(0, visit.held_up - short))
+        for visit in visits
+    ]
+    received, retained = max(more, key=sum)
     parts = rehearsal.parts
     peak = rehearsal.peak_bytes + received + retained
     return Footprint(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -33,17 +33,17 @@ class Operation(NamedTuple):
     fresh: int = 0  # bytes
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operators that run inside its block."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[Operation] = Counter()
 
     def __torch_dispatch__(
         self,
         func: Any,
-        types: Any,  # noqa: ARG002 - the protocol's
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -69,16 +69,16 @@ def _operation(func: Any, args: Any, kwargs: Mapping[str, Any], result: Any) -> 
     moved = sum(map(_bytes, [*taken, *given]))
     if name in _NOISE:
         return Operation("noise", given[0].numel(), moved, fresh)
-    flops = _flops(func, name, args, kwargs, result)
+    flops = _flops(name, args, kwargs, result)
     return Operation(_arithmetic(taken) if flops else "other", flops, moved, fresh)
 
 
-def _flops(func: Any, name: str, args: Any, kwargs: Mapping[str, Any], result: Any) -> int:
+def _flops(name: str, args: Any, kwargs: Mapping[str, Any], result: Any) -> int:
     if name.startswith("_scaled_dot_product_flash_attention_for_cpu"):  # torch has no formula
         shapes = [tensor.shape for tensor in _tensors(args)]
         if "backward" in name:
-            return int(sdpa_backward_flop_count(*shapes[:4]))
-        return int(sdpa_flop_count(*shapes[:3]))
+            return int(sdpa_backward_flop_count(*shapes[:4]))  # type: ignore[no-untyped-call]
+        return int(sdpa_flop_count(*shapes[:3]))  # type: ignore[no-untyped-call]
     packet = getattr(_aten, name.removesuffix("_"), None)  # addmm_ costs what addmm does
     formula = flop_registry.get(packet)
     return int(formula(*args, **kwargs, out_val=result)) if formula else 0
@@ -95,7 +95,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _bytes(tensor: Tensor) -> int:

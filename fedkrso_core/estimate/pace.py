@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fedkrso_core.estimate.operations import Operation
+from fedkrso_core.estimate.operations import Kind, Operation
 from fedkrso_core.estimate.rehearsal import Rehearsal
 from fedkrso_core.forecast import Pace
 from fedkrso_core.machine import Machine
@@ -44,7 +44,12 @@ def pace_of(spec: JobSpec, plain: Rehearsal, bf16: Rehearsal, machine: Machine) 
 
 def step_seconds(step: Counter[Operation], precision: Precision, machine: Machine) -> float:
     """Seconds of these operators, with the products that may be rounded at `precision`."""
-    rates = {**machine.products, "medium": machine.products[precision], "noise": machine.noise}
+    rates: dict[Kind, float] = {
+        "fp32": machine.products["fp32"],
+        "medium": machine.products[precision],
+        "bf16": machine.products["bf16"],
+        "noise": machine.noise,
+    }
     total = 0.0
     for one, count in step.items():
         seconds = machine.operator_s + one.moved / machine.moved

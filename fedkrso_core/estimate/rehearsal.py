@@ -21,6 +21,7 @@ from fedkrso_core.estimate.operations import Operation, Operations
 from fedkrso_core.estimate.tracker import LiveTensors, NoValues, Part
 from fedkrso_core.lean import lean_model
 from fedkrso_core.method import Client, Method, Update
+from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
 
 
@@ -29,6 +30,7 @@ class Rehearsal:
     """What a short round showed; `update` has tensors without values."""
 
     update: Update
+    received_bytes: int  # tensors of the state that was received
     peak_bytes: int
     parts: Mapping[Part, int]  # of the peak
     steps: Sequence[Counter[Operation]]  # the operators of each step
@@ -75,18 +77,34 @@ class Rehearser:
             self.model = build()
 
     def play(
-        self, method: Method, config: Any, local: LocalSpec, batch: Batch, steps: int = 2
+        self,
+        method: Method,
+        config: Any,
+        local: LocalSpec,
+        batch: Batch,
+        steps: int = 2,
+        received: Payload | None = None,
     ) -> Rehearsal:
-        """A short round 1; MethodError if the method cannot do it.
+        """A short round, round 1 unless a state was received; MethodError if it cannot be done.
 
         The second step is the first that has all the optimizer's states.
         """
         short = local.model_copy(update={"steps": min(steps, local.steps)})
         record = _Record(self.model, self.device, batch)
-        client = Client(0, 1, 0, short, batch.rows, record.batches(short.steps), on_step=record.on_step)
+        feed = record.batches(short.steps)
+        client = Client(0, 1, 0, short, batch.rows, feed, on_step=record.on_step)
         with self._fake, NoValues(), lean_model(self.model, short):
-            received = method.init(config, self.model, client.seed)
+            if received is None:
+                received = method.init(config, self.model, client.seed)
             with record.live, record.operations:
                 record.live.count(self.model)
+                record.live.count(received.tensors.values())
                 update = method.train(config, self.model, received, client)
-        return Rehearsal(update, record.live.peak_bytes, record.live.at_peak(), record.steps)
+        held = sum(tensor.nbytes for tensor in received.tensors.values())
+        live = record.live
+        return Rehearsal(update, held, live.peak_bytes, live.at_peak(), record.steps)
+
+    def next_state(self, method: Method, config: Any, update: Update) -> Payload:
+        """The state after round 1 if this is its only update."""
+        with self._fake, NoValues():
+            return method.aggregate(config, method.init(config, self.model, 0), [update])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fedkrso_core.errors import MethodError, SpecError
 from fedkrso_core.estimate.batch import Batch
@@ -14,6 +14,7 @@ from fedkrso_core.estimate.traffic import Exchange, Visit, traffic_of
 from fedkrso_core.examine import Examined, check_method, config_of
 from fedkrso_core.forecast import Forecast
 from fedkrso_core.machine import Machine
+from fedkrso_core.method import Method
 from fedkrso_core.methods import METHODS
 from fedkrso_core.spec import JobSpec, LocalSpec, MethodSpec, Precision
 
@@ -31,9 +32,7 @@ class Played:
 class Stage:
     """Plays methods for one job."""
 
-    def __init__(
-        self, spec: JobSpec, found: Examined, rehearser: Rehearser, batch: Batch
-    ) -> None:
+    def __init__(self, spec: JobSpec, found: Examined, rehearser: Rehearser, batch: Batch) -> None:
         self.spec, self.found, self.rehearser, self.batch = spec, found, rehearser, batch
 
     def play(self, named: MethodSpec) -> Played | str:
@@ -42,17 +41,34 @@ class Stage:
         try:
             config = config_of(named)
             check_method(named, config, self.found.model, self.spec.local)
-            rehearsals = {
-                precision: self.rehearser.play(method, config, local, self.batch, steps)
-                for precision, local, steps in self._runs()
-            }
+            own, other = self._rehearse(method, config)
         except (SpecError, MethodError) as error:
             return str(error)
-        plain, bf16 = rehearsals["medium"], rehearsals["bf16"]
-        own = bf16 if self.spec.local.precision == "bf16" else plain
+        plain, bf16 = (other, own) if self._in_bf16 else (own, other)
         rows = [len(rows) for rows in self.found.shares.rows]
         exchange = Exchange(method, config, self.spec, self.found.model, rows, own.update)
         return Played(own, plain, bf16, exchange.visits())
+
+    def _rehearse(self, method: Method, config: Any) -> tuple[Rehearsal, Rehearsal]:
+        """Two steps of a late round as the job asks, and one with the other arithmetic.
+
+        The one comes first: its update makes the state that the late round receives.
+        """
+        last: Precision = "bf16" if self._in_bf16 else "medium"
+        first: Precision = "medium" if self._in_bf16 else "bf16"
+        other = self.rehearser.play(method, config, self._at(first), self.batch, steps=1)
+        received = None
+        if self.spec.rounds > 1:
+            received = self.rehearser.next_state(method, config, other.update)
+        own = self.rehearser.play(method, config, self._at(last), self.batch, received=received)
+        return own, other
+
+    def _at(self, precision: Precision) -> LocalSpec:
+        return self.spec.local.model_copy(update={"precision": precision})
+
+    @property
+    def _in_bf16(self) -> bool:
+        return self.spec.local.precision == "bf16"
 
     def forecast(self, named: MethodSpec, played: Played | str, machine: Machine) -> Forecast:
         """The method's forecast on this machine."""
@@ -67,11 +83,3 @@ class Stage:
             memory=footprint_of(played.own, visits, machine.resident_bytes),
             pace=pace_of(self.spec, played.plain, played.bf16, machine),
         )
-
-    def _runs(self) -> Iterator[tuple[Precision, LocalSpec, int]]:
-        """Two steps as the job will run, and one with the other arithmetic, for its time alone."""
-        own: Precision = "bf16" if self.spec.local.precision == "bf16" else "medium"
-        precisions: tuple[Precision, ...] = ("medium", "bf16")
-        for precision in precisions:
-            local = self.spec.local.model_copy(update={"precision": precision})
-            yield precision, local, 2 if precision == own else 1

@@ -29,7 +29,7 @@ Part = Literal["weights", "gradients", "optimizer", "activations"]
 _aten = torch.ops.aten
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows the storages on one kind of device that come to life inside its block.
 
         with LiveTensors() as live:
@@ -43,7 +43,7 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = self.peak_bytes = 0
         self._device = torch.device(device).type
         self._alive: dict[int, tuple[int, weakref.ref[Any]]] = {}  # address -> number, reference
@@ -58,18 +58,18 @@ class LiveTensors(TorchDispatchMode):
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(self._after_step),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
 
     def __torch_dispatch__(
         self,
         func: Any,
-        types: Any,  # noqa: ARG002 - the protocol's
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -116,7 +116,9 @@ class LiveTensors(TorchDispatchMode):
         self._tag((p.grad for p in trained if p.grad is not None), "gradients")
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
-        self._tag((t for t in tree_leaves(list(optimizer.state.values())) if _is_tensor(t)), "optimizer")
+        self._tag(
+            (t for t in tree_leaves(list(optimizer.state.values())) if _is_tensor(t)), "optimizer"
+        )
 
     def _tag(self, tensors: Iterable[Tensor], tag: Part) -> None:
         for tensor in tensors:
@@ -153,21 +155,26 @@ class LiveTensors(TorchDispatchMode):
             self.peak_bytes, self._peak_at = self.live_bytes, len(self._events)
 
 
-class NoValues(TorchDispatchMode):
+class NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lets code ask fake and meta tensors for a number: `float(t)`, `t.item()`, `bool(t)` give 1.
 
     A forecast's tensors have shapes, not values. What depends on values takes the path of 1.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(
         self,
         func: Any,
-        types: Any,  # noqa: ARG002 - the protocol's
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is _aten._local_scalar_dense.default and _has_no_value(args[0]):
-            return True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
+            return (
+                True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
+            )
         return func(*args, **(kwargs or {}))
 
 

@@ -122,3 +122,12 @@ def test_every_method_is_forecast_beside_the_jobs_own(
     assert set(own.pace.precision) == {"fp32", "medium", "bf16"}
     assert len(own.traffic.rounds) == 2
     assert client.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_job_above_its_budget_is_estimated_and_not_accepted(
+    client: TestClient, tiny_job: MakeJob
+) -> None:
+    job = tiny_job(budget={"bytes_up": 10})
+    over = client.post("/v1/jobs:estimate", json=job).json()["over_budget"]["fedkrso"]
+    assert [problem["field"] for problem in over] == ["budget.bytes_up"]
+    assert errors_of(client.post("/v1/jobs", json=job), 422) == over

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.main import app
+from api.schemas import EstimateOut
 from fedkrso_core.spec import EXAMPLE, JobSpec, parse
 
 Json = dict[str, Any]
@@ -73,6 +74,18 @@ def test_the_example_job_is_a_job() -> None:
     example = JobSpec.model_json_schema()["example"]
     assert example == EXAMPLE
     assert parse(example).name == "demo"
+
+
+def test_the_example_of_an_estimate_is_one_and_adds_up() -> None:
+    example = SCHEMA["components"]["schemas"]["EstimateOut"]["example"]
+    estimate = EstimateOut.model_validate(example)
+    assert estimate.model_dump(mode="json", exclude_none=True) == example
+    (own,) = estimate.forecasts
+    assert own.traffic is not None
+    assert own.traffic.bytes_up == sum(round_.bytes_up for round_ in own.traffic.rounds)
+    assert own.memory is not None
+    parts = own.memory
+    assert parts.peak == parts.weights + parts.gradients + parts.optimizer + parts.activations
 
 
 def test_every_field_of_the_job_file_says_what_it_is() -> None:

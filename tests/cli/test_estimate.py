@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
+import fedkrso_core
 from cli.forecast import duration, forecast
-from fedkrso_core import estimate as core
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.forecast import Footprint, Forecast, Forecasts, Pace, RoundTraffic, Traffic
 from fedkrso_core.spec import JobSpec, parse
@@ -61,15 +63,24 @@ def fake_core(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str] | None]:
 
     def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
         asked.append(methods)
-        if spec.method.name == "magic":
-            raise SpecError([Problem("method.name", "'magic' is no method", "magic")])
+        if methods == ["magic"]:
+            raise SpecError([Problem("methods", "'magic' is no method", "magic")])
         found = [a_forecast(spec.method.name)]
         if methods:
             found += [a_forecast("fedavg", 90_000_000)]
             found += [Forecast(method="odd", title="Odd", refused="no layer matches")]
         return Forecasts(job=spec.name, device="cpu, 1 thread", forecasts=found)
 
-    monkeypatch.setattr(core, "estimate", estimate, raising=False)
+    def check(spec: JobSpec) -> None:
+        if spec.method.name == "magic":
+            raise SpecError([Problem("method.name", "'magic' is no method", "magic")])
+
+    for function in (estimate, check):
+        name = function.__name__
+        module = types.ModuleType(f"fedkrso_core.{name}")
+        setattr(module, name, function)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(fedkrso_core, name, module, raising=False)
     return asked
 
 
@@ -152,6 +163,12 @@ def test_estimate_names_each_problem_of_a_bad_job_file(
     done = fedkrso("estimate", "job.yaml")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(line)
+
+
+@pytest.mark.usefixtures("fake_core")
+def test_a_name_that_is_no_method_is_a_wrong_option(fedkrso: Fedkrso, job_file: Path) -> None:
+    done = fedkrso("estimate", job_file, "--methods", "magic")
+    assert (done.exit_code, done.stderr) == (2, "--methods: 'magic' is no method\n")
 
 
 def test_what_a_forecast_does_not_know_is_a_dash() -> None:

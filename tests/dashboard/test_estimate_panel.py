@@ -6,11 +6,11 @@ import time
 
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.estimate_panel import WAITING
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
 
 PAGE = "screens/new_job.py"
-WAITING = "The server measures a few steps. The form can be used meanwhile."
 
 
 def _estimate(app: AppTest) -> AppTest:
@@ -36,8 +36,8 @@ def test_the_estimate_shows_a_client_in_a_round(open_page: OpenPage) -> None:
     app = _estimate(open_page(PAGE))
     assert not app.exception
     tiles = {tile.label: tile.value for tile in app.metric}
-    assert tiles == {"Up": "1.0 MB", "Down": "2.0 MB", "Peak memory": "133 MB", "Time": "1.2s"}
-    assert r"FedKRSO · cpu, 1 thread · a client in a round" in _texts(app)
+    assert tiles == {"Up": "1.0 MB", "Down": "2.0 MB", "Peak memory": "133 MB", "Training": "1.2s"}
+    assert r"fedkrso · cpu, 1 thread · a client in a round" in _texts(app)
     assert "weights 90\\.0 MB, gradients 1\\.0 MB" in _texts(app)
     assert "`medium`: saves 25 % of the time, 0.09s for a step" in _texts(app)
     assert "`bf16`: takes 25 % longer, 0.15s for a step" in _texts(app)
@@ -75,11 +75,11 @@ def test_all_methods_stand_side_by_side_when_asked_for(open_page: OpenPage) -> N
     app.toggle(key="estimate-all").set_value(True)
     app.text_input(key="field-budget.bytes_up").input("50MB")
     table = _estimate(app).dataframe[0].value
-    assert list(table["Method"]) == ["FedKRSO", "FedAvg"]
+    assert list(table["Method"]) == ["fedkrso", "fedavg"]
     assert list(table["Up (MB)"]) == [1, 90]
-    assert r"**Odd** cannot run this job: no layer matches" in _texts(app)
+    assert r"**odd** cannot run this job: no layer matches" in _texts(app)
     assert ":green[**Upload of all clients** fits: 24.0 MB of 50MB]" in _texts(app)
-    assert "**FedAvg** does not fit into the budget" in _texts(app)
+    assert "**fedavg** does not fit into the budget" in _texts(app)
 
 
 def test_a_job_that_cannot_run_is_told_beside_its_field(open_page: OpenPage) -> None:

@@ -51,15 +51,15 @@ def test_each_limit_of_the_budget_fits_or_says_why_not() -> None:
 
 def test_a_method_that_cannot_run_is_named_and_not_compared() -> None:
     answer = estimate(JOB, "all")
-    assert list(forecast.comparison(forecast.able(answer))["Method"]) == ["FedKRSO", "FedAvg"]
-    assert forecast.refusals(answer) == ["**Odd** cannot run this job: no layer matches"]
-    assert forecast.too_large(answer) == ["**FedAvg** does not fit into the budget"]
+    assert list(forecast.comparison(forecast.able(answer))["Method"]) == ["fedkrso", "fedavg"]
+    assert forecast.refusals(answer) == ["**odd** cannot run this job: no layer matches"]
+    assert forecast.too_large(answer) == ["**fedavg** does not fit into the budget"]
 
 
 def test_the_parts_of_the_memory_are_in_their_order_and_in_words() -> None:
     frame = forecast.memory_frame(forecast.able(estimate(JOB, "all")))
     assert list(frame["part"][:4]) == list(forecast.PARTS)
     figure = memory_parts(frame)
-    assert figure.caption.startswith("FedKRSO: weights 90.0 MB, gradients 1.0 MB, optimizer 2.0 MB")
-    assert "FedAvg: weights 90.0 MB, gradients 90.0 MB" in figure.caption
+    assert figure.caption.startswith("fedkrso: weights 90.0 MB, gradients 1.0 MB, optimizer 2.0 MB")
+    assert "fedavg: weights 90.0 MB, gradients 90.0 MB" in figure.caption
     assert figure.chart.to_dict()["encoding"]["x"]["stack"] == "zero"

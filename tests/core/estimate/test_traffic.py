@@ -1,0 +1,129 @@
+"""The forecast of bytes is what jobs really send, for every method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedkrso_core import engine
+from fedkrso_core.estimate.batch import Batch
+from fedkrso_core.estimate.rehearsal import Rehearser
+from fedkrso_core.estimate.traffic import Exchange, Visit
+from fedkrso_core.forecast import Forecasts
+from fedkrso_core.method import pack
+from fedkrso_core.methods import METHODS
+from fedkrso_core.models import config_of, from_config, shapes_only
+from fedkrso_core.payload import encode
+from fedkrso_core.simulate import run
+from fedkrso_core.spec import JobSpec
+
+PARTIAL = {"rounds": 5, "clients": {"count": 3, "per_round": 2}, "local": {"steps": 3}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{name: {"name": name} for name in METHODS},
+    "few layers": {"name": "fedit", "targets": ["query", "value"], "rank": 2},
+    "shared": {"name": "fedkrso", "schedule": "shared", "interval": 1},
+    "many seeds": {"name": "fedkrso", "seeds": 30, "interval": 1},
+    "one seed": {"name": "fedkrso", "seeds": 1, "interval": 100},
+    "dense": {"name": "fedkrso", "train_norm_bias": True, "interval": 2},
+}
+
+
+def within(forecast: int, real: int) -> bool:
+    return abs(forecast - real) <= 0.001 * real
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_forecast_is_what_a_job_sends(
+    forecast: Callable[..., Forecasts],
+    job: Callable[..., JobSpec],
+    tmp_path: Path,
+    variant: str,
+) -> None:
+    changes = {**PARTIAL, "method": VARIANTS[variant]}
+    totals = run(job(**changes), tmp_path)["totals"]
+    records = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    traffic = forecast(**changes).forecasts[0].traffic
+    assert traffic is not None
+    for planned, record in zip(traffic.rounds, records, strict=True):
+        assert (planned.round, planned.clients) == (record["round"], len(record["clients"]))
+        assert within(planned.bytes_up, record["bytes_up"])
+        assert within(planned.bytes_down, record["bytes_down"])
+    assert within(traffic.bytes_up, totals["bytes_up"])
+    assert within(traffic.bytes_down, totals["bytes_down"])
+    assert traffic.bytes_up_per_client == round(traffic.bytes_up / 10)
+
+
+def test_decay_changes_only_digits(
+    forecast: Callable[..., Forecasts], job: Callable[..., JobSpec], tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"local": {"weight_decay": 0.01, "schedule": "cosine"}}
+    totals = run(job(**changes), tmp_path)["totals"]
+    traffic = forecast(**changes).forecasts[0].traffic
+    assert traffic is not None
+    assert within(traffic.bytes_up, totals["bytes_up"])
+    assert within(traffic.bytes_down, totals["bytes_down"])
+
+
+def visits_of(spec: JobSpec, num_examples: list[int]) -> list[list[Visit]]:
+    method = METHODS[spec.method.name]
+    config, labels = method.Config(**spec.method.options), ("a", "b", "c")
+    rehearser = Rehearser(lambda: from_config(config_of(spec.model, labels)))
+    sample = rehearser.play(method, config, spec.local, Batch(4, 8)).update
+    model = shapes_only(spec.model, labels)
+    return Exchange(method, config, spec, model, num_examples, sample).visits()
+
+
+@pytest.mark.parametrize("name", ["fedkrso", "fedit"])
+def test_each_client_is_forecast(
+    federation: Callable[..., Any], job: Callable[..., JobSpec], name: str
+) -> None:
+    changes = {
+        **PARTIAL,
+        "method": {"name": name, **({"interval": 1} if name == "fedkrso" else {})},
+    }
+    fed, spec = federation(**changes), job(**changes)
+    have: dict[int, int] = {}
+    for number, visits in enumerate(visits_of(spec, fed.sizes), 1):
+        clients = engine.participants(fed.method, fed.config, spec, fed.states[-1], number)
+        assert [visit.client for visit in visits] == clients
+        updates = {client: fed.train(client) for client in clients}
+        for visit in visits:
+            upload = updates[visit.client].upload
+            held = sum(tensor.nbytes for tensor in upload.tensors.values())
+            lacked = engine.lacking(fed.method, have.get(visit.client), number)
+            assert within(visit.bytes_up, len(pack(updates[visit.client])))
+            assert visit.held_up == held
+            assert within(visit.bytes_down, sum(len(encode(fed.states[t])) for t in lacked))
+            have[visit.client] = number - 1
+        fed.close(updates)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_sends_the_groups_that_it_says(federation: Callable[..., Any], name: str) -> None:
+    fed = federation(method={"name": name})
+    expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+    client = fed.work._client(1, 1, lambda _: None)
+    said = {
+        t
+        for group in fed.method.sends(fed.config, client)
+        for t in expected.optional[group].tensors
+    }
+    sent = set(fed.train(1).upload.tensors)
+    assert sent == said | set(expected.required.tensors)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_expected_has_the_same_shapes_in_each_round(
+    federation: Callable[..., Any], name: str
+) -> None:
+    fed = federation(method={"name": name})
+    fed.play(2)
+    first, last = (fed.method.expect(fed.config, fed.model, fed.states[t]) for t in (0, 2))
+    assert first.required.tensors == last.required.tensors
+    assert {k: g.tensors for k, g in first.optional.items()} == {
+        k: g.tensors for k, g in last.optional.items()
+    }
