@@ -33,7 +33,7 @@ class Traffic(_Frozen):
 class Footprint(_Frozen):
     """Live tensors of a client at its peak, in bytes; the four parts add up to `peak`."""
 
-    weights: int
+    weights: int = Field(description="The model, and the state that the client received")
     gradients: int
     optimizer: int = Field(description="Optimizer states and accumulators kept between steps")
     activations: int = Field(description="Saved for the backward pass, and temporaries")

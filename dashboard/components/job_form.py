@@ -15,6 +15,7 @@ from dashboard.refusal import Refusal
 
 Json = dict[str, Any]
 PER_ROW = 3
+WIDE = "choices"
 KEY = "field-"
 
 
@@ -54,13 +55,24 @@ def draw_form(found: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]
 
 def _draw_inputs(inputs: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for start in range(0, len(inputs), PER_ROW):
-        for column, field in zip(
-            st.columns(PER_ROW), inputs[start : start + PER_ROW], strict=False
-        ):
+    for row in _rows(inputs):
+        wide = row[0].kind == WIDE
+        for column, field in zip(st.columns(1 if wide else PER_ROW), row, strict=False):
             with column:
                 values[field.path] = _draw_input(field, refusal)
     return values
+
+
+def _rows(inputs: Sequence[Field]) -> list[list[Field]]:
+    """Inputs in their order, a few to a row; one that holds several words has a row of its own."""
+    rows: list[list[Field]] = []
+    for field in inputs:
+        open_row = rows and len(rows[-1]) < PER_ROW and WIDE not in (rows[-1][0].kind, field.kind)
+        if open_row:
+            rows[-1].append(field)
+        else:
+            rows.append([field])
+    return rows
 
 
 def _draw_input(field: Field, refusal: Refusal | None) -> Any:

@@ -47,8 +47,13 @@ def main() -> None:
         for name, path in (("job", f"job?job={job['id']}"), ("new-job", "new_job")):
             page.goto(f"{server.dashboard}/{path}")
             settle(page)
+            if name == "new-job":
+                page.get_by_text("Compare with all methods").click()
+                page.get_by_role("button", name="Estimate").click()
+                page.get_by_text("All methods, a client in a round").wait_for(timeout=120_000)
+                settle(page)
             page.screenshot(path=str(HERE / f"{name}.png"))
-            page.set_viewport_size({"width": 1280, "height": 1450})
+            page.set_viewport_size({"width": 1280, "height": 1650})
         browser.close()
 
 
