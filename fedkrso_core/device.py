@@ -50,4 +50,6 @@ def prepare_process() -> torch.device:
     torch.set_num_threads(default_threads())
     if lean_allocator():
         tune_allocator()
+        # each shape of a product that is not float32 keeps its code, by default for 1024 shapes
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     return default_device()

@@ -73,7 +73,7 @@ class Rehearser:
         self.device = torch.device(device)
         # numpy arrays become tensors that are not fake: let them become so when they are used
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        with self._fake, self.device:
+        with self._fake, NoValues(), self.device:
             self.model = build()
 
     def play(

@@ -11,7 +11,7 @@ so the log holds storages, and their tags are looked up when it is read.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -156,9 +156,9 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lets code ask fake and meta tensors for a number: `float(t)`, `t.item()`, `bool(t)` give 1.
+    """Lets code ask fake and meta tensors for their values: each element is taken to be 1.
 
-    A forecast's tensors have shapes, not values. What depends on values takes the path of 1.
+    `float(t)`, `t.item()` and `bool(t)` of one give 1, and `t.nonzero()` finds every element.
     """
 
     def __init__(self) -> None:
@@ -171,11 +171,25 @@ class NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is _aten._local_scalar_dense.default and _has_no_value(args[0]):
-            return (
-                True if args[0].dtype == torch.bool else 1.0 if args[0].is_floating_point() else 1
-            )
+        if func in _ANSWERS and _has_no_value(args[0]):
+            return _ANSWERS[func](args[0])
         return func(*args, **(kwargs or {}))
+
+
+def _number(tensor: Tensor) -> float:
+    if tensor.dtype == torch.bool:
+        return True
+    return 1.0 if tensor.is_floating_point() else 1
+
+
+def _everywhere(tensor: Tensor) -> Tensor:
+    return tensor.new_ones((tensor.numel(), tensor.dim()), dtype=torch.int64)
+
+
+_ANSWERS: dict[Any, Callable[[Tensor], Any]] = {
+    _aten._local_scalar_dense.default: _number,
+    _aten.nonzero.default: _everywhere,
+}
 
 
 def _has_no_value(tensor: Tensor) -> bool:
