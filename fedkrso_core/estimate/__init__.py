@@ -22,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pydantic import ValidationError
 
 from fedkrso_core.device import default_device
-from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.errors import ModelError, Problem, SpecError
 from fedkrso_core.estimate.batch import largest_batch
 from fedkrso_core.estimate.rehearsal import Rehearser
 from fedkrso_core.estimate.stage import Stage
-from fedkrso_core.examine import examine
+from fedkrso_core.examine import Examined, examine
 from fedkrso_core.forecast import Forecasts
 from fedkrso_core.machine import this_machine
 from fedkrso_core.methods import METHODS
@@ -57,7 +57,7 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
         stage = Stage(
             spec,
             found,
-            Rehearser(lambda: from_config(found.model.config), default_device()),
+            _rehearser(spec, found),
             largest_batch(found.shares.train, found.tokenizer, spec.local),
         )
         played = [stage.play(method) for method in chosen]
@@ -66,6 +66,13 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
             for method, one in zip(chosen, played, strict=True)
         ]
     return Forecasts(job=spec.name, device=str(machine.result()), forecasts=forecasts)
+
+
+def _rehearser(spec: JobSpec, found: Examined) -> Rehearser:
+    try:
+        return Rehearser(lambda: from_config(found.model.config), default_device())
+    except ModelError as error:
+        raise SpecError([Problem("model", str(error), spec.model)]) from None
 
 
 def _chosen(own: MethodSpec, names: Sequence[str]) -> list[MethodSpec]:

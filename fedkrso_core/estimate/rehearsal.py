@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
+from fedkrso_core.errors import CoreError, MethodError, ModelError
 from fedkrso_core.estimate.batch import Batch
 from fedkrso_core.estimate.operations import Operation, Operations
 from fedkrso_core.estimate.tracker import LiveTensors, NoValues, Part
@@ -62,6 +68,16 @@ class _Record:
         self.live.tag_rest("optimizer")
 
 
+@contextmanager
+def _answered(error: type[CoreError]) -> Iterator[None]:
+    """Turns torch's complaint that something depends on values into a CoreError."""
+    try:
+        yield
+    except (DataDependentOutputException, DynamicOutputShapeException) as cause:
+        message = f"cannot be forecast: {cause.func} depends on the values of tensors"
+        raise error(message) from cause
+
+
 class Rehearser:
     """Plays rounds of one model on one device; `build` makes the model as training has it.
 
@@ -73,7 +89,8 @@ class Rehearser:
         self.device = torch.device(device)
         # numpy arrays become tensors that are not fake: let them become so when they are used
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        with self._fake, NoValues(), self.device:
+        # 0: some initialisers draw again while any number is out of bounds
+        with _answered(ModelError), self._fake, NoValues(0), self.device:
             self.model = build()
 
     def play(
@@ -93,7 +110,7 @@ class Rehearser:
         record = _Record(self.model, self.device, batch)
         feed = record.batches(short.steps)
         client = Client(0, 1, 0, short, batch.rows, feed, on_step=record.on_step)
-        with self._fake, NoValues(), lean_model(self.model, short):
+        with _answered(MethodError), self._fake, NoValues(), lean_model(self.model, short):
             if received is None:
                 received = method.init(config, self.model, client.seed)
             with record.live, record.operations:

@@ -156,13 +156,14 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lets code ask fake and meta tensors for their values: each element is taken to be 1.
+    """Lets code ask fake and meta tensors for their values: each element is taken to be `value`.
 
-    `float(t)`, `t.item()` and `bool(t)` of one give 1, and `t.nonzero()` finds every element.
+    `float(t)`, `t.item()` and `bool(t)` give it, and `t.nonzero()` finds every element or none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: Literal[0, 1] = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._value = value
 
     def __torch_dispatch__(
         self,
@@ -172,23 +173,23 @@ class NoValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func in _ANSWERS and _has_no_value(args[0]):
-            return _ANSWERS[func](args[0])
+            return _ANSWERS[func](args[0], self._value)
         return func(*args, **(kwargs or {}))
 
 
-def _number(tensor: Tensor) -> float:
+def _number(tensor: Tensor, value: int) -> float:
     if tensor.dtype == torch.bool:
-        return True
-    return 1.0 if tensor.is_floating_point() else 1
+        return bool(value)
+    return float(value) if tensor.is_floating_point() else value
 
 
-def _everywhere(tensor: Tensor) -> Tensor:
-    return tensor.new_ones((tensor.numel(), tensor.dim()), dtype=torch.int64)
+def _places(tensor: Tensor, value: int) -> Tensor:
+    return tensor.new_ones((value * tensor.numel(), tensor.dim()), dtype=torch.int64)
 
 
-_ANSWERS: dict[Any, Callable[[Tensor], Any]] = {
+_ANSWERS: dict[Any, Callable[[Tensor, int], Any]] = {
     _aten._local_scalar_dense.default: _number,
-    _aten.nonzero.default: _everywhere,
+    _aten.nonzero.default: _places,
 }
 
 

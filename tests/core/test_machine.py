@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fedkrso_core import machine
 from fedkrso_core.errors import CoreError
+from fedkrso_core.spec import JobSpec
 
 
 @pytest.mark.slow
@@ -19,6 +22,13 @@ def test_the_measurements_are_those_of_a_computer() -> None:
     assert found.noise > 1e6
     assert 1e-8 < found.operator_s < 1e-3
     assert machine.this_machine() is found
+
+
+@pytest.mark.slow
+def test_jobs_with_the_same_data_and_model_are_measured_once(job: Callable[..., JobSpec]) -> None:
+    found = machine.this_machine(job())
+    assert machine.this_machine(job(name="another", rounds=9)) is found
+    assert found.resident_bytes > 100e6
 
 
 @pytest.mark.slow

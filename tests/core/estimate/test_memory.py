@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
+from fedkrso_core.errors import MethodError, ModelError
 from fedkrso_core.estimate.batch import Batch
 from fedkrso_core.estimate.rehearsal import Rehearser
 from fedkrso_core.estimate.tracker import LiveTensors
@@ -23,9 +25,9 @@ BATCH = Batch(4, 12, ("input_ids", "token_type_ids", "attention_mask"))
 ONE_ROUND = {"rounds": 1, "clients": {"per_round": 1}}
 
 
-def tracked(model: str, method: str, local: LocalSpec, batch: Batch = BATCH) -> LiveTensors:
+def tracked(config: Any, method: str, local: LocalSpec, batch: Batch = BATCH) -> LiveTensors:
     """Two real steps."""
-    chosen, real = METHODS[method], from_config(config_of(model, LABELS))
+    chosen, real = METHODS[method], from_config(config)
     batches = [batch.make() for _ in range(local.steps)]
     who = Client(0, 1, 0, local, 4, lambda: iter(batches))
     state = chosen.init(chosen.Config(), real, 0)
@@ -36,8 +38,8 @@ def tracked(model: str, method: str, local: LocalSpec, batch: Batch = BATCH) -> 
     return live
 
 
-def rehearsed(model: str, method: str, local: LocalSpec, batch: Batch = BATCH) -> int:
-    rehearser = Rehearser(lambda: from_config(config_of(model, LABELS)))
+def rehearsed(config: Any, method: str, local: LocalSpec, batch: Batch = BATCH) -> int:
+    rehearser = Rehearser(lambda: from_config(config))
     return rehearser.play(METHODS[method], METHODS[method].Config(), local, batch).peak_bytes
 
 
@@ -52,24 +54,54 @@ def footprint(found: Forecasts) -> Footprint:
 def test_the_forecast_is_the_tracked_peak(
     dropout_model: Any, method: str, memory: tuple[Any, ...]
 ) -> None:
-    local = LocalSpec(steps=2, memory=memory)
-    real = tracked(str(dropout_model), method, local).peak_bytes
-    assert rehearsed(str(dropout_model), method, local) == pytest.approx(real, rel=0.01)
+    config, local = config_of(str(dropout_model), LABELS), LocalSpec(steps=2, memory=memory)
+    real = tracked(config, method, local).peak_bytes
+    assert rehearsed(config, method, local) == pytest.approx(real, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", ["medium", "bf16"])
 def test_the_forecast_follows_the_arithmetic(dropout_model: Any, precision: Any) -> None:
+    config = config_of(str(dropout_model), LABELS)
     local = LocalSpec(steps=2, precision=precision, optimizer="sgd")
-    real = tracked(str(dropout_model), "fedkrso", local).peak_bytes
-    assert rehearsed(str(dropout_model), "fedkrso", local) == pytest.approx(real, rel=0.01)
+    real = tracked(config, "fedkrso", local).peak_bytes
+    assert rehearsed(config, "fedkrso", local) == pytest.approx(real, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "DebertaV2", "ModernBert", "Qwen2", "Albert"])
+def test_other_models_are_forecast(kind: str) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small |= {
+        "vocab_size": 100,
+        "intermediate_size": 48,
+        "pad_token_id": 0,
+        "num_key_value_heads": 2,
+    }
+    special = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 1)
+    config = getattr(transformers, f"{kind}Config")(**small, **special)
+    local, batch = LocalSpec(steps=2), Batch(4, 12)
+    real = tracked(config, "fedkrso", local, batch).peak_bytes
+    assert rehearsed(config, "fedkrso", local, batch) == pytest.approx(real, rel=0.02)
+
+
+def test_a_model_that_looks_at_values_is_refused(tiny_model: Any) -> None:
+    class Picky(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[x > 0]
+
+    rehearser = Rehearser(lambda: from_config(config_of(str(tiny_model), LABELS)))
+    rehearser.model.set_submodule("bert.pooler.activation", Picky())
+    with pytest.raises(MethodError, match="depends on the values"):
+        rehearser.play(METHODS["fedavg"], METHODS["fedavg"].Config(), LocalSpec(), BATCH)
+    with pytest.raises(ModelError, match="cannot be forecast"):
+        Rehearser(lambda: Picky()(torch.ones(3)))  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_forecast_is_the_tracked_peak_of_minilm(method: str) -> None:
-    local, batch = LocalSpec(steps=2, batch_size=16), Batch(16, 32)
-    real = tracked("minilm", method, local, batch).peak_bytes
-    assert rehearsed("minilm", method, local, batch) == pytest.approx(real, rel=0.05)
+    config, local, batch = config_of("minilm", LABELS), LocalSpec(steps=2), Batch(16, 32)
+    real = tracked(config, method, local, batch).peak_bytes
+    assert rehearsed(config, method, local, batch) == pytest.approx(real, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["fedkrso", "fedavg", "fedit"])

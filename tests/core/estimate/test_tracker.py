@@ -124,6 +124,14 @@ def test_the_hooks_go_with_the_block() -> None:
     assert before == after
 
 
+def test_tensors_without_values_can_say_zero() -> None:
+    with NoValues(0):
+        assert not torch.empty(3, dtype=torch.bool, device="meta").any()
+        assert torch.empty(3, 2, device="meta").nonzero().shape == (0, 2)
+    with NoValues():
+        assert torch.empty(3, 2, device="meta").nonzero().shape == (6, 2)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 def test_tensors_without_values_say_one(dtype: torch.dtype) -> None:
     with NoValues():
