@@ -6,10 +6,10 @@
 On CPU the new memory weighs: each large output is fresh from the system, which clears its pages.
 Against the CPU seconds of real steps (one thread, MiniLM at 16 x 32 and RoBERTa-base at 8 x 128
 tokens; fedavg, fedit and fedkrso; each precision; with and without memory options) it came within
-15 %, and within 10 % in fp32; within 25 % if other work slowed the measurement of the machine. Steps
-of milliseconds are underestimated, by up to a third: Python
-between the operators is not counted. On CUDA, where operators overlap with Python, the sum is too
-high for small models; it was never compared there.
+15 %, and within 10 % in fp32; within 25 % where other work slowed the measurement of the machine.
+Steps of milliseconds are underestimated by up to 40 %: Python between the operators is not counted.
+On CUDA, where operators overlap with Python, the sum is too high for small models; it was never
+compared there.
 """
 
 from __future__ import annotations
