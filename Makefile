@@ -23,8 +23,8 @@ check: setup ## style, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests, a file at a time on each core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 demo: setup ## start the service, train the example job, export its model
 	$(BIN)/fedkrso demo
