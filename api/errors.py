@@ -10,13 +10,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
 from fedkrso_core.spec import JobSpec, problems_of
 
+_RETRY_AFTER_S = 2
 _TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
 _TITLES = {
     "unauthorized": "A valid API key is needed",
@@ -29,6 +32,7 @@ _TITLES = {
     "invalid-update": "The update is refused",
     "invalid-request": "The request is malformed",
     "not-ready": "The service is not ready",
+    "unavailable": "The service cannot do that just now",
     "internal": "Something went wrong in the server",
 }
 
@@ -48,6 +52,13 @@ def not_found(what: str, value: object) -> ApiError:
     return ApiError(404, "not-found", f"there is no {what} {value!r}")
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the database did not answer: nobody's fault, and the same may work in a moment."""
+    if isinstance(error, (OperationalError, InterfaceError, NoConnection)):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of a route's refusals."""
     schema = {"$ref": "#/components/schemas/ProblemOut"}
@@ -63,6 +74,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CoreError, _on_core_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(DataError, _on_data)
+    app.add_exception_handler(DBAPIError, _on_database)
+    app.add_exception_handler(NoConnection, _on_database)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
 
@@ -123,6 +137,20 @@ async def _on_data(request: Request, error: Exception) -> Response:
     """PostgreSQL takes no NUL character in a text, wherever in the request it came from."""
     detail = "a value of the request cannot be stored: text without the character NUL is allowed"
     return _answer(ApiError(422, "invalid-request", detail))
+
+
+async def _on_database(request: Request, error: Exception) -> Response:
+    if not is_outage(error):
+        raise error
+    log = logging.getLogger("api")
+    log.warning("%s %s: %s", request.method, request.url.path, type(error).__name__)
+    problem = ApiError(503, "unavailable", "the database does not answer; try again in a moment")
+    return _answer(problem, {"Retry-After": str(_RETRY_AFTER_S)})
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """Nobody reads the answer; it keeps a traceback out of the log."""
+    return _answer(ApiError(400, "invalid-request", "the body ended before it was whole"))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

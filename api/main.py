@@ -43,4 +43,4 @@ app = FastAPI(
 )
 errors.install(app)
 for module in (jobs, clients, catalogue, health):
-    app.include_router(module.router)
+    app.include_router(module.router, responses=errors.problem_responses(503))

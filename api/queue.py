@@ -1,46 +1,104 @@
-"""The queue: hints that there is work. The database is the truth, so a lost hint is harmless."""
+"""The queue: hints that there is work. The database is the truth, so a lost hint is harmless.
+
+No request waits for a broker that is away: after a failed attempt hints are dropped for a while.
+And no hints pile up where nobody takes them: a queue that is long enough gets no more.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from functools import lru_cache
+from typing import ClassVar, TypeVar
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from api.settings import settings
 from messaging import queues
 
+MOST_WAITING = 1000  # hints in a queue; more would not start more workers
+AWAY_S = 5.0  # after a failure the broker is left alone for this long
+
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}  # a broken connection
+
 _log = logging.getLogger("api.queue")
+T = TypeVar("T")
+
+
+@lru_cache
+def broker() -> queues.Broker:
+    """The process's broker."""
+    s = settings()
+    return queues.Broker(s.broker_url, s.queue_folder, s.queue_prefix, s.longest_task_s)
 
 
 @lru_cache
 def celery_app() -> Celery:
     """The process's Celery application."""
     app = Celery("fedkrso")
-    app.conf.update(queues.settings(settings().broker_url, settings().queue_folder))
+    app.conf.update(broker().settings())
     return app
 
 
 def hint_training(count: int) -> None:
     """Tells the clients' workers that so many assignments wait."""
-    for _ in range(count):
-        _send(queues.TRAIN_TASK)
+    if count:
+        _send(queues.TRAIN_TASK, broker().clients, count)
 
 
 def hint_advance(job_id: str) -> None:
     """Tells a coordinator to look at a job."""
-    _send(queues.ADVANCE_TASK, job_id)
+    _send(queues.ADVANCE_TASK, broker().coordinator, 1, job_id)
 
 
 def hint_export(job_id: str, number: int) -> None:
     """Tells a coordinator to build the model folder of a round."""
-    _send(queues.EXPORT_TASK, job_id, number)
+    _send(queues.EXPORT_TASK, broker().coordinator, 1, job_id, number)
 
 
-def _send(task: str, *args: str | int) -> None:
+def coordinators_are_behind() -> bool:
+    """Whether hints for coordinators wait already, or cannot be sent: more would help nobody."""
+    return _tried(lambda: waiting(broker().coordinator)) != 0
+
+
+def waiting(queue: str) -> int:
+    """How many messages lie in a queue; raises what the broker's library raises."""
+    as_sent = celery_app().amqp.queues[queue]
+    with celery_app().pool.acquire(block=True, timeout=AWAY_S) as connection:
+        # declared anew, for a passive look at a queue that is not there yet is an error
+        found = connection.default_channel.queue_declare(
+            queue,
+            durable=as_sent.durable,
+            auto_delete=as_sent.auto_delete,
+            arguments=as_sent.queue_arguments,
+        )
+        return int(found.message_count)
+
+
+def _send(task: str, queue: str, count: int, *args: str | int) -> None:
+    _tried(lambda: _send_where_there_is_room(task, queue, count, *args))
+
+
+def _send_where_there_is_room(task: str, queue: str, count: int, *args: str | int) -> None:
+    for _ in range(min(count, MOST_WAITING - waiting(queue))):
+        celery_app().send_task(task, args=list(args), retry=True, retry_policy=_ONCE_MORE)
+
+
+def _tried(call: Callable[[], T]) -> T | None:
+    """What the call gives; None if the broker is, or was a moment ago, away."""
+    if time.monotonic() < Away.until:
+        return None
     try:
-        celery_app().send_task(task, args=list(args), retry=False)
-    except (OperationalError, OSError) as error:
+        return call()
+    except Exception as error:
         # the ticker finds the work in the database and announces it again
-        _log.warning("no hint %s: the broker does not answer (%s)", task, type(error).__name__)
+        Away.until = time.monotonic() + AWAY_S
+        _log.warning("no hint: the broker does not answer (%s: %s)", type(error).__name__, error)
+        return None
+
+
+class Away:
+    """Until when nobody tries to reach the broker, on the monotonic clock."""
+
+    until: ClassVar[float] = 0.0

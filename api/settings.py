@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
+from messaging.queues import LONGEST_TASK_S, NAME, PREFIX
 
 
 class Settings(BaseSettings):
@@ -22,6 +23,12 @@ class Settings(BaseSettings):
     )
     database_url: str = Field("", description="Default: SQLite in the state folder")
     broker_url: str = Field("filesystem://", description="Celery's broker")
+    queue_prefix: str = Field(
+        PREFIX, pattern=NAME, description="Keeps two installations on one broker apart"
+    )
+    longest_task_s: float = Field(
+        LONGEST_TASK_S, ge=60, description="Above the longest work on one hint"
+    )
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
     round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
     quorum: float = Field(

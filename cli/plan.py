@@ -74,7 +74,7 @@ def _coordinator(home: Home, layout: Layout, environ: Mapping[str, str]) -> Comm
     keys = {"FEDKRSO_DATABASE_URL": database_url(home, environ)}
     return Command(
         name="coordinator",
-        arguments=_celery("api.coordinator.app:app", "coordinator", "coordinator"),
+        arguments=_celery("api.coordinator.app:app", "coordinator"),
         environ=_environ(home, layout, environ) | keys,
         log=home.logs / "coordinator.log",
         folder=home.path,
@@ -87,7 +87,7 @@ def _worker(home: Home, layout: Layout, environ: Mapping[str, str], number: int)
     name = f"worker{number}"
     return Command(
         name=name,
-        arguments=_celery("worker.tasks:app", "clients", name),
+        arguments=_celery("worker.tasks:app", name),
         environ=_environ(home, layout, environ) | {"FEDKRSO_API_KEY": home.secret("worker_key")},
         log=home.logs / f"{name}.log",
         folder=home.path,
@@ -124,10 +124,10 @@ def dashboard_script() -> Path:
     raise CliError("the dashboard is not installed; --no-dashboard does without it")
 
 
-def _celery(app: str, queue: str, name: str) -> tuple[str, ...]:
+def _celery(app: str, name: str) -> tuple[str, ...]:
     # a worker in the middle of a task ends only after it, so that an orphan is killed: what it
     # was doing is done again by whoever gets the lease
-    place = ("-P", "solo", "-Q", queue, "-n", f"{name}@%h")
+    place = ("-P", "solo", "-n", f"{name}@%h")
     return _module("celery", "-A", app, "worker", *place, *_CELERY)
 
 

@@ -18,6 +18,8 @@ from cli.supervisor import Supervisor
 
 READY_S = 120.0
 ASK_S = 0.25
+DATABASE_S = 60.0
+DATABASE_PAUSE_S = 2.0
 
 Say = Callable[[str], None]
 Plan = Callable[[Home, Layout, Mapping[str, str]], Sequence[Command]]
@@ -41,6 +43,24 @@ def migrate(database_url: str) -> None:
     upgrade(database_url)
 
 
+def patiently(
+    prepare: Callable[[str], None], database_url: str, say: Say, wait_s: float = DATABASE_S
+) -> None:
+    """Prepare the database; one that does not answer may be starting together with us."""
+    from sqlalchemy.exc import OperationalError
+
+    give_up = time.monotonic() + (0.0 if database_url.startswith("sqlite") else wait_s)
+    while True:
+        try:
+            return prepare(database_url)
+        except OperationalError as error:
+            why = str(error.orig).strip().splitlines()[0]
+            if time.monotonic() >= give_up:
+                raise CliError(f"the database does not answer: {why}") from error
+            say(f"waiting for the database: {why}")
+            time.sleep(DATABASE_PAUSE_S)
+
+
 @contextmanager
 def serving(
     home: Home,
@@ -57,7 +77,7 @@ def serving(
         supervisor = Supervisor(make_plan(home, layout, os.environ), say)
         with Interrupts(supervisor.hurry) as interrupts:
             try:
-                prepare_database(plan.database_url(home, os.environ))
+                patiently(prepare_database, plan.database_url(home, os.environ), say)
                 supervisor.start()
                 server = Server(layout.url, _dashboard_url(layout), os.getpid())
                 wait_until_ready(server, supervisor)

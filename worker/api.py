@@ -9,10 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
-_GIVE_UP_S = 120
+from worker.stop import Stop
+
+GIVE_UP_S = 1800.0  # a training's result is kept for this long while the service is away
+_LONGEST_PAUSE_S = 5.0
+_CLAIM_S, _HEARTBEAT_S = 30.0, 10.0
 _CHUNK_BYTES = 1024 * 1024
+_PATIENCE = (408, 425, 429)  # too slow, too early, too many: the same request may pass later
+
+Useless = Callable[[], bool]
 
 
 class LeaseLost(Exception):
@@ -24,20 +37,23 @@ class Refused(Exception):
 
 
 def _passing(error: BaseException) -> bool:
-    """Worth another try: the network, or a server that restarts."""
+    """Worth another try: the network, a server that restarts, or one that asks for patience."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500
+        return error.response.status_code >= 500 or error.response.status_code in _PATIENCE
     return isinstance(error, httpx.TransportError)
 
 
 class Api:
     """Claims, heartbeats, downloads and uploads; passing failures are retried with jitter."""
 
-    def __init__(self, server: str, key: str, give_up_s: float = _GIVE_UP_S) -> None:
+    def __init__(
+        self, server: str, key: str, give_up_s: float = GIVE_UP_S, stop: Stop | None = None
+    ) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         timeout = httpx.Timeout(30.0, read=120.0, write=120.0)
         self._http = httpx.Client(base_url=server, headers=headers, timeout=timeout)
         self._give_up_s = give_up_s
+        self._stop = stop or Stop()
 
     def close(self) -> None:
         """Closes the connections to the service."""
@@ -45,18 +61,31 @@ class Api:
 
     def claim(self, worker: str) -> dict[str, Any] | None:
         """An assignment with its lease, or None; not retried, the next hint asks again."""
-        answer = _checked(self._http.post("/v1/assignments/claim", json={"worker": worker}))
+        body = {"worker": worker}
+        answer = _checked(self._http.post("/v1/assignments/claim", json=body, timeout=_CLAIM_S))
         return None if answer.status_code == 204 else answer.json()
 
     def heartbeat(self, assignment: dict[str, Any], step: int) -> None:
         """Keeps the lease; LeaseLost if it is gone. Not retried, the next one follows soon."""
         url = f"/v1/assignments/{assignment['id']}/heartbeat"
-        _checked(self._http.post(url, json={"step": step}, headers=_lease(assignment)))
+        # one that hangs must not keep the next ones from saving the lease
+        timeout = min(_HEARTBEAT_S, assignment.get("lease_s", _HEARTBEAT_S) / 3)
+        body = {"step": step}
+        _checked(self._http.post(url, json=body, headers=_lease(assignment), timeout=timeout))
 
-    def download(self, assignment: dict[str, Any], digest: str, target: Path) -> None:
-        """A state of the journal, checked against its digest, whole or not at all."""
+    def download(
+        self,
+        assignment: dict[str, Any],
+        digest: str,
+        target: Path,
+        useless: Useless = lambda: False,
+    ) -> None:
+        """A state of the journal, checked against its digest, whole or not at all.
+
+        Tried again while the service is away, until that has become useless or the process ends.
+        """
         url = f"/v1/assignments/{assignment['id']}/blobs/{digest}"
-        self._retry(lambda: self._download(url, _lease(assignment), digest, target))
+        self._retry(lambda: self._download(url, _lease(assignment), digest, target), useless)
 
     def _download(self, url: str, headers: dict[str, str], digest: str, target: Path) -> None:
         # other processes may fetch the same state into the same folder
@@ -74,8 +103,17 @@ class Api:
             raise httpx.ReadError(f"state {digest} arrived damaged")
         part.replace(target)
 
-    def upload(self, assignment: dict[str, Any], body: bytes, report: dict[str, Any]) -> None:
-        """Hands in the update; sending the same bytes twice is harmless."""
+    def upload(
+        self,
+        assignment: dict[str, Any],
+        body: bytes,
+        report: dict[str, Any],
+        useless: Useless = lambda: False,
+    ) -> None:
+        """Hands in the update; sending the same bytes twice is harmless.
+
+        Tried again while the service is away, until that has become useless or the process ends.
+        """
         url = f"/v1/assignments/{assignment['id']}/update"
         headers = {
             **_lease(assignment),
@@ -83,7 +121,8 @@ class Api:
             "Content-Type": "application/octet-stream",
         }
         self._retry(
-            lambda: _checked(self._http.put(url, content=body, headers=headers, params=report))
+            lambda: _checked(self._http.put(url, content=body, headers=headers, params=report)),
+            useless,
         )
 
     def give_back(self, assignment: dict[str, Any], reason: str) -> None:
@@ -91,11 +130,17 @@ class Api:
         url = f"/v1/assignments/{assignment['id']}/fail"
         _checked(self._http.post(url, json={"reason": reason[:2000]}, headers=_lease(assignment)))
 
-    def _retry(self, call: Callable[[], Any]) -> None:
+    def _retry(self, call: Callable[[], Any], useless: Useless) -> None:
+        late = stop_after_delay(self._give_up_s)
+
+        def stop(state: RetryCallState) -> bool:
+            return self._stop.is_set() or useless() or late(state)
+
         for attempt in Retrying(
             retry=retry_if_exception(_passing),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            stop=stop_after_delay(self._give_up_s),
+            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_S),
+            stop=stop,
+            sleep=self._stop.sleep,
             reraise=True,
         ):
             with attempt:
@@ -109,7 +154,7 @@ def _lease(assignment: dict[str, Any]) -> dict[str, str]:
 def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.status_code == 409:
         raise LeaseLost(_detail(answer))
-    if answer.is_client_error:
+    if answer.is_client_error and answer.status_code not in _PATIENCE:
         raise Refused(_detail(answer))
     return answer.raise_for_status()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from fedkrso_core.payload import decode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
 from worker.api import Api, LeaseLost, Refused
+from worker.stop import Stop
 
 _log = logging.getLogger("worker")
 _KEEP_STATES_S = 7 * 24 * 3600
@@ -35,7 +37,7 @@ class Stopping(Exception):
 class Progress:
     """Where the training is, shared with the heartbeat thread."""
 
-    def __init__(self, stop: threading.Event) -> None:
+    def __init__(self, stop: Stop) -> None:
         self.step = 0
         self.lost = threading.Event()
         self._stop = stop
@@ -52,9 +54,9 @@ class Progress:
 class ClientProcess:
     """A process that trains clients, one at a time; keeps the model of the last job loaded."""
 
-    def __init__(self, api: Api, folder: Path) -> None:
+    def __init__(self, api: Api, folder: Path, stop: Stop | None = None) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.stop = threading.Event()
+        self.stop = stop or Stop()
         self._api, self._device = api, prepare_process()
         self._states = folder / "states"
         self._dense = folder / "dense" / str(os.getpid())
@@ -62,10 +64,18 @@ class ClientProcess:
         _forget_dead(folder / "dense")
         _forget_old(self._states)
 
-    def drain(self) -> None:
-        """Works until nothing waits: a hint that got lost costs nothing while others come."""
-        while not self.stop.is_set() and self.work_once():
-            pass
+    def drain(self, patience_s: float = math.inf) -> bool:
+        """Works until nothing waits: a hint that got lost costs nothing while others come.
+
+        After `patience_s` no further assignment is begun. False if some may be waiting still.
+        """
+        until = time.monotonic() + patience_s
+        while not self.stop.is_set():
+            if not self.work_once():
+                return True
+            if time.monotonic() > until:
+                return False
+        return True
 
     def work_once(self) -> bool:
         """One assignment from claim to upload; False if nothing waits."""
@@ -92,18 +102,22 @@ class ClientProcess:
             self._give_back(assignment, f"{self.name} is stopping")
         except (CoreError, Refused) as error:
             self._give_back(assignment, str(error))
+        except httpx.HTTPError as error:
+            # its lease may be out, and nobody is there to give it back to
+            _log.warning("%s: the service did not answer in time: %s", where, error)
+            self._give_back(assignment, f"the service did not answer {self.name}: {error}")
         except Exception as error:
             _log.exception("%s", where)
             self._give_back(assignment, f"{type(error).__name__}: {error}")
 
     def _train_and_upload(self, assignment: dict[str, Any], progress: Progress) -> None:
-        chain = self._journal(assignment)
+        chain = self._journal(assignment, progress)
         workload = self._workload(assignment)
         trained = workload.train(chain, assignment["client"], assignment["round"], progress.on_step)
         report = {"peak_memory_bytes": trained.peak_memory_bytes, "train_s": trained.seconds}
-        self._api.upload(assignment, pack(trained.update), report)
+        self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
 
-    def _journal(self, assignment: dict[str, Any]) -> list[StateRef]:
+    def _journal(self, assignment: dict[str, Any], progress: Progress) -> list[StateRef]:
         """Downloads the states that this client lacks; those it was sent before are kept here."""
         folder = self._states / assignment["job"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +125,7 @@ class ClientProcess:
         for state in assignment["states"]:
             path = folder / state["digest"]
             if state["lacking"] or not path.exists():
-                self._api.download(assignment, state["digest"], path)
+                self._api.download(assignment, state["digest"], path, progress.lost.is_set)
             chain.append(_state_ref(state["digest"], path))
         return chain
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
+from messaging.queues import LONGEST_TASK_S, NAME, PREFIX, Broker
 
 
 class Settings(BaseSettings):
@@ -22,3 +23,12 @@ class Settings(BaseSettings):
     server: str = Field("http://127.0.0.1:8000", description="The API's address")
     api_key: str = Field("", description="A key of role worker")
     broker_url: str = Field("filesystem://", description="Celery's broker")
+    queue_prefix: str = Field(PREFIX, pattern=NAME, description="The same as the service's")
+    longest_task_s: float = Field(
+        LONGEST_TASK_S, ge=60, description="Above the longest training; the same as the service's"
+    )
+
+    @property
+    def broker(self) -> Broker:
+        """Where hints come from."""
+        return Broker(self.broker_url, self.home / "queue", self.queue_prefix, self.longest_task_s)

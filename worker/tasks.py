@@ -1,4 +1,4 @@
-"""Celery's door to the client: `celery -A worker.tasks:app worker -Q clients`."""
+"""Celery's door to the client: `celery -A worker.tasks:app worker`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from celery.signals import worker_shutting_down
 
 from messaging import queues
 from worker.settings import Settings
+from worker.stop import Stop
 
 if TYPE_CHECKING:
     from worker.client import ClientProcess
 
 _settings = Settings()
+_broker = _settings.broker
 app = Celery("worker")
-app.conf.update(queues.settings(_settings.broker_url, _settings.home / "queue"))
+app.conf.update(_broker.settings())
+app.amqp.queues.select([_broker.clients])
+_stop = Stop()  # before the first fork: the signal reaches a prefork parent alone
 
 
 @lru_cache
@@ -25,16 +29,18 @@ def _process() -> ClientProcess:
     from worker.api import Api
     from worker.client import ClientProcess
 
-    return ClientProcess(Api(_settings.server, _settings.api_key), _settings.home / "worker")
+    api = Api(_settings.server, _settings.api_key, stop=_stop)
+    return ClientProcess(api, _settings.home / "worker", _stop)
 
 
 @app.task(name=queues.TRAIN_TASK)  # type: ignore[untyped-decorator]
 def train() -> None:
     """A hint that work waits; what it is, the service says."""
-    _process().drain()
+    # no hint is worked on for longer than the broker, or a prefork parent, has patience
+    if not _process().drain(_broker.longest_task_s / 4):
+        train.delay()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def _stop(**kwargs: Any) -> None:
-    if _process.cache_info().currsize:
-        _process().stop.set()
+def _end(**kwargs: Any) -> None:
+    _stop.set()

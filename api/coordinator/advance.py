@@ -11,6 +11,7 @@ import time
 from functools import lru_cache
 from typing import assert_never
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api import queue
@@ -20,6 +21,7 @@ from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import writing
 from api.db.tables import Job
+from api.errors import is_outage
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
@@ -37,11 +39,25 @@ def store() -> Store:
 def advance(job_id: str) -> None:
     """Does everything that the job needs now; a job that cannot go on fails with the reason."""
     try:
+        _advance(job_id)
+    except SQLAlchemyError as error:
+        if not is_outage(error):
+            raise
+        _log.warning("job %s waits for the database: %s", job_id, type(error).__name__)
+
+
+def _advance(job_id: str) -> None:
+    try:
         while _step(store(), job_id):
             pass
     except CoreError as error:
         _fail(store(), job_id, str(error))
+    except OSError as error:
+        _log.warning("job %s has to wait: %s", job_id, error)
+        _note_outage(store(), job_id, error)
     except Exception as error:
+        if is_outage(error):
+            raise
         _log.exception("job %s", job_id)
         _count_error(store(), job_id, error)
 
@@ -101,6 +117,15 @@ def _fail(s: Store, job_id: str, reason: str) -> None:
             rounds.cancel_seats(session, job_id)
             jobs.add_event(session, job_id, now, "failed", f"Job failed: {reason}")
     s.forget(job_id)
+
+
+def _note_outage(s: Store, job_id: str, error: OSError) -> None:
+    """Disk, blobs or network are away: not the job's fault, so it waits, and says once for what."""
+    text = f"The job cannot go on for now: {error}"
+    with writing(s.engine) as session:
+        last = jobs.last_event(session, job_id)
+        if last is None or last.text != text:
+            jobs.add_event(session, job_id, time.time(), "outage", text)
 
 
 def _count_error(s: Store, job_id: str, error: Exception) -> None:

@@ -6,20 +6,26 @@ from typing import Any
 
 from celery.signals import worker_process_init, worker_ready
 
-from api.coordinator.ticker import Ticker
-from api.queue import celery_app
+from api.coordinator import ticker
+from api.db.session import engine_of
+from api.queue import broker, celery_app
+from api.settings import settings
 
 app = celery_app()
 app.conf.include = ["api.coordinator.tasks"]
+app.amqp.queues.select([broker().coordinator])
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_ticker(**kwargs: Any) -> None:
-    Ticker.start()
+    ticker.start()
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _prepare(**kwargs: Any) -> None:
+    """In a process that a prefork parent has just forked."""
+    # the ticker's connections are the parent's: two processes must not talk over one
+    engine_of(settings().database).dispose(close=False)
     from fedkrso_core.device import prepare_process
 
     prepare_process()

@@ -12,6 +12,7 @@ from api.coordinator.store import Store, rounds_ledger
 from api.db.jobs import OPEN_STATES
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
+from api.errors import is_outage
 from api.services.jobs import rounds_of
 from fedkrso_core.errors import CoreError
 from fedkrso_core.export import summarize, write_folder
@@ -31,6 +32,8 @@ def build(job_id: str, number: int) -> None:
     except (CoreError, OSError) as error:
         _finish(s, job_id, number, state="failed", error=str(error))
     except Exception as error:
+        if is_outage(error):
+            raise  # still building: the ticker asks again
         _log.exception("export of job %s", job_id)
         _finish(s, job_id, number, state="failed", error=f"{type(error).__name__}: {error}")
     if job.state not in OPEN_STATES:

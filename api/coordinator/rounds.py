@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api import queue
@@ -21,6 +23,8 @@ from fedkrso_core import engine
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
 from fedkrso_core.workload import Workload
+
+_log = logging.getLogger("api.coordinator")
 
 
 def start(s: Store, job: Job) -> None:
@@ -185,8 +189,15 @@ def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
 
     def renew() -> None:
         while not finished.wait(lease / 4):
+            keep(time.time() + lease)
+
+    def keep(until: float) -> None:
+        """Extends the hold; if the database is away, closing finds out whose the round is."""
+        try:
             with writing(s.engine) as session:
-                rounds.keep_aggregating(session, job.id, number, fence, time.time() + lease)
+                rounds.keep_aggregating(session, job.id, number, fence, until)
+        except SQLAlchemyError as error:
+            _log.warning("job %s: the hold of round %s is not renewed: %s", job.id, number, error)
 
     renewer = threading.Thread(target=renew, daemon=True)
     renewer.start()
@@ -195,8 +206,7 @@ def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
     finally:
         finished.set()
         renewer.join()
-        with writing(s.engine) as session:  # after an error: free for the next try at once
-            rounds.keep_aggregating(session, job.id, number, fence, 0.0)
+        keep(0.0)  # after an error: free for the next try at once
 
 
 def extend(s: Store, job: Job, number: int) -> None:

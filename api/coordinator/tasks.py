@@ -1,10 +1,10 @@
-"""Celery tasks of the coordinator; each only decodes its message and calls the code."""
+"""Celery tasks of the coordinator; each only decodes its message and calls the code.
+
+What needs torch is imported by the process that does the work: a prefork parent must not have it.
+"""
 
 from __future__ import annotations
 
-from api.coordinator import advance as advancing
-from api.coordinator import export as exporting
-from api.coordinator.ticker import Ticker
 from api.queue import celery_app
 from messaging.queues import ADVANCE_TASK, EXPORT_TASK
 
@@ -14,12 +14,14 @@ app = celery_app()
 @app.task(name=ADVANCE_TASK)  # type: ignore[untyped-decorator]
 def advance(job_id: str) -> None:
     """Looks at a job and does what it needs."""
-    Ticker.carried_out(job_id)
+    from api.coordinator import advance as advancing
+
     advancing.advance(job_id)
 
 
 @app.task(name=EXPORT_TASK)  # type: ignore[untyped-decorator]
 def export(job_id: str, number: int) -> None:
     """Builds the model folder of a round."""
-    Ticker.carried_out(f"{job_id}/{number}")
+    from api.coordinator import export as exporting
+
     exporting.build(job_id, number)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import ClassVar
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from api import queue
 from api.db import jobs
@@ -17,41 +14,33 @@ from api.settings import settings
 _log = logging.getLogger("api.coordinator")
 
 
-class Ticker:
-    """Sends `advance` for open jobs; never a second one before the first was carried out."""
+def start() -> None:
+    """Starts the clock in a thread that ends with the process."""
+    threading.Thread(target=_run, name="ticker", daemon=True).start()
 
-    _waiting: ClassVar[set[str]] = set()
 
-    @classmethod
-    def start(cls) -> None:
-        """Starts the clock in a thread that ends with the process."""
-        threading.Thread(target=cls._run, name="ticker", daemon=True).start()
+def _run() -> None:
+    while True:
+        try:
+            tick()
+        except Exception as error:
+            # whatever is away will be back, and a clock that stopped would stop every job
+            _log.warning("the ticker has to wait: %s: %s", type(error).__name__, error)
+        time.sleep(settings().tick_s)
 
-    @classmethod
-    def carried_out(cls, job_id: str) -> None:
-        """The hint for a job was taken from the queue."""
-        cls._waiting.discard(job_id)
 
-    @classmethod
-    def _run(cls) -> None:
-        while True:
-            try:
-                cls._tick()
-            except SQLAlchemyError as error:
-                _log.warning("the database does not answer: %s", type(error).__name__)
-            time.sleep(settings().tick_s)
+def tick() -> None:
+    """Sends a hint for each open job and each export, unless hints wait to be carried out.
 
-    @classmethod
-    def _tick(cls) -> None:
-        with reading(engine_of(settings().database)) as session:
-            open_jobs = jobs.open_ids(session)
-            exports = [(e.job_id, e.number) for e in jobs.pending_exports(session)]
-        for job_id in open_jobs:
-            if job_id not in cls._waiting:
-                cls._waiting.add(job_id)
-                queue.hint_advance(job_id)
-        for job_id, number in exports:
-            mark = f"{job_id}/{number}"
-            if mark not in cls._waiting:
-                cls._waiting.add(mark)
-                queue.hint_export(job_id, number)
+    It remembers nothing: what is in the queue, not what was sent, says whether more is needed. So
+    a broker that lost its messages, or a coordinator that died with one, stops nothing.
+    """
+    if queue.coordinators_are_behind():
+        return
+    with reading(engine_of(settings().database)) as session:
+        open_jobs = jobs.open_ids(session)
+        exports = [(e.job_id, e.number) for e in jobs.pending_exports(session)]
+    for job_id in open_jobs:
+        queue.hint_advance(job_id)
+    for job_id, number in exports:
+        queue.hint_export(job_id, number)

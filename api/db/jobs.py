@@ -98,6 +98,12 @@ def events(session: Session, job_id: str, after: int, limit: int) -> Sequence[Ev
     return session.scalars(query.order_by(Event.id).limit(limit)).all()
 
 
+def last_event(session: Session, job_id: str) -> Event | None:
+    """A job's newest event."""
+    query = select(Event).where(Event.job_id == job_id).order_by(Event.id.desc()).limit(1)
+    return session.scalar(query)
+
+
 def pending_exports(session: Session) -> Sequence[Export]:
     """Model folders that were asked for and are not there yet."""
     return session.scalars(select(Export).where(Export.state == "building")).all()

@@ -10,6 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session
 
+# a server that vanished without a word is noticed within half a minute; the URL may say otherwise
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+}
+
 
 @lru_cache
 def engine_of(url: str) -> Engine:
@@ -19,7 +27,7 @@ def engine_of(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url, pool_pre_ping=True, pool_size=10)
+    return create_engine(url, pool_pre_ping=True, pool_size=10, connect_args=_PATIENCE)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

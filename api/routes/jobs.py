@@ -12,9 +12,10 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.deps import BlobStore, Database, require_user
-from api.errors import problem_responses
+from api.errors import is_outage, problem_responses
 from api.schemas import (
     BuildingOut,
     EstimateOut,
@@ -151,7 +152,12 @@ async def _stream(
         if ended:
             return
         await asyncio.sleep(_POLL_S)
-        found, ended = await run_in_threadpool(jobs.events, engine, job_id, after)
+        try:
+            found, ended = await run_in_threadpool(jobs.events, engine, job_id, after)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            found = []  # the stream outlasts it
 
 
 @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 
 from fastapi.concurrency import run_in_threadpool
@@ -79,32 +79,48 @@ def heartbeat(engine: Engine, assignment_id: str, token: str, step: int, lease_s
 
 
 def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
+    """The assignment, if the caller holds it; taken up again if its lease ran out unused."""
     seat = rounds.locked(session, assignment_id)
     if seat is None:
         raise not_found("assignment", assignment_id)
-    if seat.state != "leased" or not same(token, seat.lease_hash):
+    if not _is_holder(seat, token):
         raise ApiError(
             409, "stale-lease", f"assignment {assignment_id} is {seat.state} under another lease"
         )
+    if seat.state == "pending":
+        seat.state, seat.error = "leased", None
+        text = f"Client {seat.client} is back at {seat.worker} (round {seat.number})"
+        jobs.add_event(session, seat.job_id, time.time(), "resumed", text, client=seat.client)
     return seat
+
+
+def _is_holder(seat: Assignment, token: str) -> bool:
+    """Whether the caller's lease is the last one, running or run out with nobody after it."""
+    return seat.state in ("leased", "pending") and same(token, seat.lease_hash)
 
 
 def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str) -> Path:
     """The file of a state of the assignment's journal; counts its bytes as sent down.
 
     States that the client was sent in an earlier round count as `bytes_lost`: it is the worker
-    that forgot them, not the method that needs them.
+    that forgot them, not the method that needs them. So does what is sent once more in this round.
     """
     with writing(engine) as session:
         seat = _leased(session, assignment_id, token)
-        for row in rounds.all_of(session, seat.job_id):
+        journal = rounds.all_of(session, seat.job_id)
+        for row in journal:
             if row.digest == digest and seat.needs_from <= row.number < seat.number:
-                if row.number >= seat.lacks_from:
-                    seat.bytes_down += row.size or 0
-                else:
-                    seat.bytes_lost += row.size or 0
+                _count_down(seat, row, journal)
                 return blobs.path(digest)
     raise not_found(f"state of assignment {assignment_id}", digest)
+
+
+def _count_down(seat: Assignment, sent: Round, journal: Sequence[Round]) -> None:
+    size = sent.size or 0
+    lacking = sum(r.size or 0 for r in journal if seat.lacks_from <= r.number < seat.number)
+    first_time = min(size, lacking - seat.bytes_down) if sent.number >= seat.lacks_from else 0
+    seat.bytes_down += first_time
+    seat.bytes_lost += size - first_time
 
 
 def give_back(
@@ -112,14 +128,19 @@ def give_back(
 ) -> None:
     """A client cannot finish: the assignment waits for another, or fails after too many."""
     with writing(engine) as session:
-        release(session, _leased(session, assignment_id, token), reason, settings.max_attempts)
+        seat = _leased(session, assignment_id, token)
+        release(session, seat, reason, settings.max_attempts)
+        seat.lease_hash = None  # given back for good
     queue.hint_training(1)
 
 
 def release(session: Session, seat: Assignment, reason: str, max_attempts: int) -> None:
-    """Takes a lease away: back to pending, or failed when it has had all its attempts."""
+    """Takes a lease away: back to pending, or failed when it has had all its attempts.
+
+    The last holder may come back as long as nobody else has claimed the assignment.
+    """
     now = time.time()
-    seat.lease_hash = seat.lease_until = None
+    seat.lease_until = None
     seat.error, seat.hinted_at = reason, now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"
@@ -173,7 +194,7 @@ def _expectation(
 
 def _require_lease(seat: Assignment, token: str, digest: str) -> None:
     mine = same(token, seat.lease_hash)
-    if mine and (seat.state == "leased" or (seat.state == "done" and seat.digest == digest)):
+    if _is_holder(seat, token) or (mine and seat.state == "done" and seat.digest == digest):
         return
     if mine and seat.state == "done":
         raise ApiError(409, "conflict", f"assignment {seat.id} already has other bytes")

@@ -160,3 +160,60 @@ def test_a_client_is_told_which_states_it_was_sent_before(house: House) -> None:
     seat = house.seat(second.id)
     assert seat.bytes_down == second.states[1].size
     assert seat.bytes_lost == second.states[0].size
+
+
+def runs_out(house: House, job_id: str, seat: AssignmentOut) -> None:
+    house.lease_runs_out(seat.id)
+    house.advance(job_id)
+    assert house.seat(seat.id).state == "pending"
+
+
+@pytest.mark.parametrize("act", [House.heartbeat, House.fetch])
+def test_a_client_that_was_away_takes_its_work_up_again(
+    house: House, act: Callable[[House, AssignmentOut], object]
+) -> None:
+    job_id = house.open_job(clients=1)
+    seat = house.claim("w1")
+    runs_out(house, job_id, seat)
+    act(house, seat)
+    held = house.seat(seat.id)
+    assert (held.state, held.worker, held.attempt, held.error) == ("leased", "w1", 1, None)
+    assert house.claim_or_none("w2") is None
+    assert house.count(job_id, "resumed") == 1
+
+
+def test_an_update_that_comes_after_its_lease_is_good_while_nobody_else_has_it(
+    house: House,
+) -> None:
+    job_id = house.open_job(clients=1)
+    seat = house.claim("w1")
+    runs_out(house, job_id, seat)
+    house.hand_in(seat)
+    house.advance(job_id)
+    assert house.get(job_id).state == "done"
+    assert house.count(job_id, "update") == 1
+
+
+@pytest.mark.parametrize("act", [House.heartbeat, House.fetch, House.hand_in])
+def test_work_that_was_given_back_is_not_taken_up_again(
+    house: House, act: Callable[[House, AssignmentOut], object]
+) -> None:
+    house.open_job(clients=1)
+    seat = house.claim("w1")
+    house.give_back(seat)
+    is_refused(409, "stale-lease", lambda: act(house, seat))
+
+
+def test_a_state_that_is_fetched_twice_is_counted_once_and_its_second_time_as_lost(
+    house: House,
+) -> None:
+    job_id = house.open_job(clients=1, rounds=2)
+    house.finish_round(job_id)
+    seat = house.claim()
+    first, second = (house.round(job_id, number).size or 0 for number in (0, 1))
+    lacking = sum(state.size for state in seat.states if state.lacking)
+    house.fetch(seat)
+    house.fetch(seat)
+    row = house.seat(seat.id)
+    assert row.bytes_down == lacking
+    assert row.bytes_down + row.bytes_lost == 2 * (first + second)

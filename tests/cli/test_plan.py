@@ -35,8 +35,8 @@ def test_the_service_is_an_api_a_coordinator_workers_and_a_dashboard(
     planned: dict[str, Command],
 ) -> None:
     assert list(planned) == ["api", "coordinator", "worker1", "worker2", "dashboard"]
-    assert "-Q clients -n worker2@%h" in " ".join(planned["worker2"].arguments)
-    assert "-Q coordinator" in " ".join(planned["coordinator"].arguments)
+    assert "worker.tasks:app worker -P solo -n worker2@%h" in " ".join(planned["worker2"].arguments)
+    assert "api.coordinator.app:app worker" in " ".join(planned["coordinator"].arguments)
     assert "--server.port 8501" in " ".join(planned["dashboard"].arguments)
     assert "--port 8123" in " ".join(planned["api"].arguments)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from cli import service
 from cli.child import Command
 from cli.errors import CliError
 from cli.interrupts import Interrupts
@@ -63,6 +65,33 @@ def test_the_service_answers_inside_and_is_gone_outside(home: Home, said: list[s
     assert home.server() is None
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url, trust_env=False)
+
+
+AWAY = OperationalError("SELECT 1", {}, Exception("connection refused\nIs the server running?"))
+
+
+def test_a_database_that_is_still_starting_is_waited_for(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "DATABASE_PAUSE_S", 0.0)
+    answers = iter([AWAY, AWAY])
+
+    def prepare(_url: str) -> None:
+        for error in answers:
+            raise error
+
+    service.patiently(prepare, "postgresql://host/name", said.append)
+    assert said == ["waiting for the database: connection refused"] * 2
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/name", "sqlite:////nowhere/fedkrso.db"])
+def test_a_database_that_does_not_come_is_one_readable_line(url: str, said: list[str]) -> None:
+    def prepare(_url: str) -> None:
+        raise AWAY
+
+    with pytest.raises(CliError, match=r"the database does not answer: connection refused$"):
+        service.patiently(prepare, url, said.append, wait_s=0.0)
+    assert said == []
 
 
 def test_a_second_service_on_the_same_folder_is_refused(home: Home, said: list[str]) -> None:

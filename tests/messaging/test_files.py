@@ -17,7 +17,7 @@ from messaging.files import Transport
 
 @pytest.fixture
 def connections(tmp_path: Path) -> Iterator[list[Connection]]:
-    options = queues.settings("filesystem://", tmp_path)["broker_transport_options"]
+    options = queues.Broker("filesystem://", tmp_path).settings()["broker_transport_options"]
     opened = [Connection("filesystem://localhost", transport_options=options) for _ in range(3)]
     yield opened
     for connection in opened:

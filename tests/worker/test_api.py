@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.worker.fake_service import BROKEN, Answer, FakeService, ok, problem
 from worker.api import Api, LeaseLost, Refused
+from worker.stop import Stop
 
 ASSIGNMENT = {"id": "a1", "lease_token": "token-1"}
 REPORT = {"peak_memory_bytes": 1000, "train_s": 0.5}
@@ -47,7 +49,9 @@ def test_an_upload_carries_lease_digest_and_report(api: Api, service: FakeServic
     assert asked.body == DATA
 
 
-@pytest.mark.parametrize("failure", [problem(500, "oops"), problem(503, "restarting"), BROKEN])
+@pytest.mark.parametrize(
+    "failure", [problem(500, "oops"), problem(503, "restarting"), problem(429, "too many"), BROKEN]
+)
 def test_a_passing_failure_is_tried_again(api: Api, service: FakeService, failure: Any) -> None:
     service.gives(failure, failure, ok({}))
     api.upload(ASSIGNMENT, DATA, REPORT)
@@ -65,6 +69,25 @@ def test_a_failure_that_stays_is_given_up(
     with pytest.raises(error):
         api.upload(ASSIGNMENT, DATA, REPORT)
     assert len(service.asked) > 1
+
+
+def test_an_upload_that_has_become_useless_is_not_tried_again(service: FakeService) -> None:
+    service.gives(problem(503, "restarting"))
+    patient = Api(service.url, "fk_worker", give_up_s=600)
+    with pytest.raises(httpx.HTTPStatusError):
+        patient.upload(ASSIGNMENT, DATA, REPORT, useless=lambda: len(service.asked) == 3)
+    assert len(service.asked) == 3
+    patient.close()
+
+
+def test_a_process_that_is_to_end_does_not_wait_for_the_service(service: FakeService) -> None:
+    service.gives(problem(503, "restarting"))
+    stop = Stop()
+    patient = Api(service.url, "fk_worker", give_up_s=600, stop=stop)
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(httpx.HTTPStatusError):
+        patient.download(ASSIGNMENT, DIGEST, Path("/nowhere"))
+    patient.close()
 
 
 def test_a_state_is_written_when_it_is_whole(

@@ -43,11 +43,11 @@ class FakeApi:
     def heartbeat(self, _assignment: Json, step: int) -> None:
         self.on_heartbeat(step)
 
-    def download(self, _assignment: Json, digest: str, target: Path) -> None:
+    def download(self, _assignment: Json, digest: str, target: Path, _useless: Any) -> None:
         self.downloads.append(digest)
         target.write_bytes(self.state)
 
-    def upload(self, assignment: Json, body: bytes, report: Json) -> None:
+    def upload(self, assignment: Json, body: bytes, report: Json, _useless: Any) -> None:
         self.on_upload()
         self.uploads.append((assignment, body, report))
 
@@ -291,3 +291,26 @@ def test_states_that_nobody_used_for_a_week_are_removed(tmp_path: Path, api: Fak
     ClientProcess(api, tmp_path / "worker")
     assert not old.exists()
     assert fresh.exists()
+
+
+def test_a_service_that_was_away_too_long_gets_its_assignment_back(
+    process: ClientProcess, api: FakeApi, assignment: Make
+) -> None:
+    def away() -> None:
+        raise httpx.ConnectError("connection refused")
+
+    api.on_upload = away
+    api.work = [assignment()]
+    process.drain()
+    assert len(api.given_back) == 1
+    assert "connection refused" in api.given_back[0]
+
+
+def test_no_further_assignment_is_begun_when_patience_is_over(
+    process: ClientProcess, api: FakeApi, assignment: Make
+) -> None:
+    api.work = [assignment(), assignment(client=1)]
+    assert not process.drain(patience_s=0.0)
+    assert len(api.uploads) == 1
+    assert process.drain()
+    assert len(api.uploads) == 2
