@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
 from fedkrso_core.spec import JobSpec, problems_of
+from telemetry import facts
 
 _TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
 _TITLES = {
@@ -64,7 +65,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(DataError, _on_data)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(Exception, on_unexpected)
 
 
 def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
@@ -76,6 +77,7 @@ def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
         errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
+    facts.note(problem=error.kind)
     # escaped to ASCII: a request may hold half a character, which has no UTF-8
     text = json.dumps(body.model_dump())
     return Response(text, error.status, headers, media_type="application/problem+json")
@@ -132,6 +134,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _answer(ApiError(error.status_code, kind, detail))
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """500: what happened is in the log, not in the answer."""
     logging.getLogger("api").error("%s %s", request.method, request.url.path, exc_info=error)
     return _answer(ApiError(500, "internal", "the error is in the server's log"))

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 
 from api import errors
 from api.deps import database
-from api.routes import catalogue, clients, health, jobs
+from api.request_log import RequestLog
+from api.routes import catalogue, clients, health, jobs, metrics
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
@@ -42,5 +43,6 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, clients, catalogue, health):
+for module in (jobs, clients, catalogue, health, metrics):
     app.include_router(module.router)
+app.add_middleware(RequestLog)

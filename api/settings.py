@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
     bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
 
+    metrics_key: str = Field("", description="Opens /metrics as bearer; without it that is off")
+
     @property
     def database(self) -> str:
         """SQLAlchemy's URL of the database."""

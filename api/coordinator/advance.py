@@ -17,7 +17,7 @@ from api import queue
 from api.coordinator import rounds as steps
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
-from api.db import jobs, rounds
+from api.db import figures, jobs, rounds
 from api.db.session import writing
 from api.db.tables import Job
 from api.services.work import release
@@ -87,6 +87,7 @@ def _release_expired(session: Session, s: Store, job_id: str) -> int:
         silent = now - (seat.heartbeat_at or now)
         reason = f"{seat.worker} was silent for {silent:.0f} s"
         release(session, seat, reason, s.settings.max_attempts)
+        figures.add(session, figures.LEASES_EXPIRED, 1)
         hints += 1
     for seat in rounds.unheard(session, job_id, now - s.settings.rehint_s):
         seat.hinted_at = now
