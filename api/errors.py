@@ -77,7 +77,7 @@ def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
         errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
-    facts.note(problem=error.kind)
+    facts.note(problem=error.kind, detail=error.detail[:500])
     # escaped to ASCII: a request may hold half a character, which has no UTF-8
     text = json.dumps(body.model_dump())
     return Response(text, error.status, headers, media_type="application/problem+json")

@@ -15,10 +15,12 @@ from api.routes import catalogue, clients, health, jobs, metrics
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
+from telemetry import logs
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    logs.configure("api", secrets=settings().secrets())
     for secret, role in (
         (settings().bootstrap_api_key, "user"),
         (settings().bootstrap_worker_key, "worker"),

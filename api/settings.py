@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
+from telemetry.redact import passwords
 
 
 class Settings(BaseSettings):
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
     bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
 
     metrics_key: str = Field("", description="Opens /metrics as bearer; without it that is off")
+
+    def secrets(self) -> list[str]:
+        """What must not show in a log line."""
+        given = [self.bootstrap_api_key, self.bootstrap_worker_key, self.metrics_key]
+        return given + passwords(self.database_url, self.broker_url)
 
     @property
     def database(self) -> str:

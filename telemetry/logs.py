@@ -36,7 +36,7 @@ def configure(
 ) -> None:
     """Makes this process log as the settings say; `secrets` never show in a line."""
     chosen = settings or Settings()
-    handler = _Handler(stream or sys.stderr)
+    handler = _Handler(stream)
     handler.setFormatter(formatter(service, chosen.log_format, Redactor(secrets), handler.stream))
     root = logging.getLogger()
     root.handlers = [h for h in root.handlers if not isinstance(h, _Handler)] + [handler]
@@ -66,6 +66,15 @@ def formatter(
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours: found again, and replaced, when logging is configured once more."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        logging.Handler.__init__(self)
+        self._given = stream
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Where lines go: standard error as it is at that moment, unless told otherwise."""
+        return self._given or sys.stderr
 
 
 def _common(service: str) -> list[Any]:

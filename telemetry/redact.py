@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 GONE = "[redacted]"
 _SHORTEST = 6  # a shorter "secret" would blacken ordinary words
@@ -31,6 +32,12 @@ _PATTERNS = (
     ),
     (re.compile(r"([?&](?:signature|sig|token|key)=)[^&\s\"']+", re.IGNORECASE), rf"\1{GONE}"),
 )
+
+
+def passwords(*urls: str) -> list[str]:
+    """The passwords that stand in URLs, as they stand there and decoded."""
+    found = [word for url in urls if (word := urlsplit(url).password)]
+    return found + [unquote(word) for word in found]
 
 
 class Redactor:

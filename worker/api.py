@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from telemetry import facts, request_id
+
 _GIVE_UP_S = 120
 _CHUNK_BYTES = 1024 * 1024
 
@@ -36,7 +38,10 @@ class Api:
     def __init__(self, server: str, key: str, give_up_s: float = _GIVE_UP_S) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         timeout = httpx.Timeout(30.0, read=120.0, write=120.0)
-        self._http = httpx.Client(base_url=server, headers=headers, timeout=timeout)
+        hooks = {"request": [_say_which_work]}
+        self._http = httpx.Client(
+            base_url=server, headers=headers, timeout=timeout, event_hooks=hooks
+        )
         self._give_up_s = give_up_s
 
     def close(self) -> None:
@@ -100,6 +105,13 @@ class Api:
         ):
             with attempt:
                 call()
+
+
+def _say_which_work(request: httpx.Request) -> None:
+    """The service's log lines get the id that this client's lines have."""
+    known = facts.current().get("request_id")
+    if known is not None:
+        request.headers[request_id.HEADER] = known
 
 
 def _lease(assignment: dict[str, Any]) -> dict[str, str]:

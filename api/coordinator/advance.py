@@ -23,6 +23,7 @@ from api.db.tables import Job
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
+from telemetry import facts
 
 _log = logging.getLogger("api.coordinator")
 _MAX_ERRORS = 3
@@ -36,6 +37,11 @@ def store() -> Store:
 
 def advance(job_id: str) -> None:
     """Does everything that the job needs now; a job that cannot go on fails with the reason."""
+    with facts.about(job=job_id):
+        _advance(job_id)
+
+
+def _advance(job_id: str) -> None:
     try:
         while _step(store(), job_id):
             pass
@@ -62,6 +68,7 @@ def _step(s: Store, job_id: str) -> bool:
 
 
 def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
+    facts.note(round=getattr(action, "number", job.rounds_closed))
     match action:
         case engine.Open(number):
             steps.open_round(s, job, number)
