@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
 from fedkrso_core.spec import JobSpec, problems_of
+from telemetry import facts
 
 _RETRY_AFTER_S = 2
 _TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
@@ -78,7 +79,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(NoConnection, _on_database)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(Exception, on_unexpected)
 
 
 def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
@@ -90,6 +91,7 @@ def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
         errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
+    facts.note(problem=error.kind, detail=error.detail[:500])
     # escaped to ASCII: a request may hold half a character, which has no UTF-8
     text = json.dumps(body.model_dump())
     return Response(text, error.status, headers, media_type="application/problem+json")
@@ -160,6 +162,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _answer(ApiError(error.status_code, kind, detail))
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """500: what happened is in the log, not in the answer."""
     logging.getLogger("api").error("%s %s", request.method, request.url.path, exc_info=error)
     return _answer(ApiError(500, "internal", "the error is in the server's log"))

@@ -10,14 +10,17 @@ from fastapi import FastAPI
 
 from api import errors
 from api.deps import database
-from api.routes import catalogue, clients, health, jobs
+from api.request_log import RequestLog
+from api.routes import catalogue, clients, health, jobs, metrics
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
+from telemetry import logs
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    logs.configure("api", secrets=settings().secrets())
     for secret, role in (
         (settings().bootstrap_api_key, "user"),
         (settings().bootstrap_worker_key, "worker"),
@@ -42,5 +45,6 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, clients, catalogue, health):
+for module in (jobs, clients, catalogue, health, metrics):
     app.include_router(module.router, responses=errors.problem_responses(503))
+app.add_middleware(RequestLog)

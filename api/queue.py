@@ -16,6 +16,7 @@ from celery import Celery
 
 from api.settings import settings
 from messaging import queues
+from messaging.depth import depth
 
 MOST_WAITING = 1000  # hints in a queue; more would not start more workers
 AWAY_S = 5.0  # after a failure the broker is left alone for this long
@@ -64,16 +65,8 @@ def coordinators_are_behind() -> bool:
 
 def waiting(queue: str) -> int:
     """How many messages lie in a queue; raises what the broker's library raises."""
-    as_sent = celery_app().amqp.queues[queue]
     with celery_app().pool.acquire(block=True, timeout=AWAY_S) as connection:
-        # declared anew, for a passive look at a queue that is not there yet is an error
-        found = connection.default_channel.queue_declare(
-            queue,
-            durable=as_sent.durable,
-            auto_delete=as_sent.auto_delete,
-            arguments=as_sent.queue_arguments,
-        )
-        return int(found.message_count)
+        return depth(celery_app(), connection.default_channel, queue)
 
 
 def _send(task: str, queue: str, count: int, *args: str | int) -> None:

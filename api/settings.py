@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
 from messaging.queues import LONGEST_TASK_S, NAME, PREFIX
+from telemetry.redact import passwords
 
 
 class Settings(BaseSettings):
@@ -41,6 +42,13 @@ class Settings(BaseSettings):
     upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
     bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
     bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
+
+    metrics_key: str = Field("", description="Opens /metrics as bearer; without it that is off")
+
+    def secrets(self) -> list[str]:
+        """What must not show in a log line."""
+        given = [self.bootstrap_api_key, self.bootstrap_worker_key, self.metrics_key]
+        return given + passwords(self.database_url, self.broker_url)
 
     @property
     def database(self) -> str:

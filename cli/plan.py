@@ -14,6 +14,8 @@ from cli.child import Command
 from cli.errors import CliError
 from cli.state import Home
 
+# what it says before the service sets up logging is of no use to anybody
+_UVICORN = ("--no-access-log", "--log-level", "warning")
 _CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning")
 # only the API and its coordinator open the database and store keys
 _PRIVATE = (
@@ -21,6 +23,7 @@ _PRIVATE = (
     "FEDKRSO_BOOTSTRAP_API_KEY",
     "FEDKRSO_BOOTSTRAP_WORKER_KEY",
     "FEDKRSO_DATABASE_URL",
+    "FEDKRSO_METRICS_KEY",
 )
 
 
@@ -59,10 +62,11 @@ def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
         "FEDKRSO_DATABASE_URL": database_url(home, environ),
         "FEDKRSO_BOOTSTRAP_API_KEY": home.secret("api_key"),
         "FEDKRSO_BOOTSTRAP_WORKER_KEY": home.secret("worker_key"),
+        "FEDKRSO_METRICS_KEY": environ.get("FEDKRSO_METRICS_KEY") or home.secret("metrics_key"),
     }
     return Command(
         name="api",
-        arguments=_module("uvicorn", "api.main:app", *listen, "--no-access-log"),
+        arguments=_module("uvicorn", "api.main:app", *listen, *_UVICORN),
         environ=_environ(home, layout, environ) | keys,
         log=home.logs / "api.log",
         folder=home.path,
@@ -128,7 +132,7 @@ def _celery(app: str, name: str) -> tuple[str, ...]:
     # a worker in the middle of a task ends only after it, so that an orphan is killed: what it
     # was doing is done again by whoever gets the lease
     place = ("-P", "solo", "-n", f"{name}@%h")
-    return _module("celery", "-A", app, "worker", *place, *_CELERY)
+    return _module("celery", "-q", "-A", app, "worker", *place, *_CELERY)
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class Home:
         """Make the folders (0700) and the keys (0600) that are not there yet."""
         for folder in (self.path, self.logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("api_key", "worker_key"):
+        for name in ("api_key", "worker_key", "metrics_key"):
             _create_key(self.path / name)
 
     def key(self, name: str) -> str | None:

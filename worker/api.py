@@ -17,6 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from telemetry import facts, request_id
 from worker.stop import Stop
 
 GIVE_UP_S = 1800.0  # a training's result is kept for this long while the service is away
@@ -51,7 +52,10 @@ class Api:
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         timeout = httpx.Timeout(30.0, read=120.0, write=120.0)
-        self._http = httpx.Client(base_url=server, headers=headers, timeout=timeout)
+        hooks = {"request": [_say_which_work]}
+        self._http = httpx.Client(
+            base_url=server, headers=headers, timeout=timeout, event_hooks=hooks
+        )
         self._give_up_s = give_up_s
         self._stop = stop or Stop()
 
@@ -145,6 +149,13 @@ class Api:
         ):
             with attempt:
                 call()
+
+
+def _say_which_work(request: httpx.Request) -> None:
+    """The service's log lines get the id that this client's lines have."""
+    known = facts.current().get("request_id")
+    if known is not None:
+        request.headers[request_id.HEADER] = known
 
 
 def _lease(assignment: dict[str, Any]) -> dict[str, str]:

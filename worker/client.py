@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import os
@@ -23,6 +24,7 @@ from fedkrso_core.method import pack
 from fedkrso_core.payload import decode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
+from telemetry import facts, request_id
 from worker.api import Api, LeaseLost, Refused
 from worker.stop import Stop
 
@@ -79,6 +81,10 @@ class ClientProcess:
 
     def work_once(self) -> bool:
         """One assignment from claim to upload; False if nothing waits."""
+        with facts.about(request_id=request_id.new(), worker=self.name):
+            return self._work_once()
+
+    def _work_once(self) -> bool:
         try:
             assignment = self._api.claim(self.name)
         except (httpx.HTTPError, Refused) as error:
@@ -86,6 +92,8 @@ class ClientProcess:
             return False
         if assignment is None:
             return False
+        known = {name: assignment[name] for name in ("job", "round", "client")}
+        facts.note(assignment=assignment["id"], **known)
         progress = Progress(self.stop)
         with self._heartbeats(assignment, progress):
             self._work(assignment, progress)
@@ -154,7 +162,8 @@ class ClientProcess:
                 except httpx.HTTPError as error:
                     _log.warning("no heartbeat: %s", error)
 
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(beat,), name="heartbeat", daemon=True)
         thread.start()
         try:
             yield

@@ -6,9 +6,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
 from messaging import queues
+from telemetry import logs
+from telemetry.redact import passwords
 from worker.settings import Settings
 from worker.stop import Stop
 
@@ -39,6 +41,13 @@ def train() -> None:
     # no hint is worked on for longer than the broker, or a prefork parent, has patience
     if not _process().drain(_broker.longest_task_s / 4):
         train.delay()
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**kwargs: Any) -> None:
+    """That somebody listens to this signal keeps celery from setting up logging itself."""
+    secrets = [_settings.api_key, *passwords(_settings.broker_url)]
+    logs.configure("worker", secrets=secrets)
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

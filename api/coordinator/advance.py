@@ -18,13 +18,14 @@ from api import queue
 from api.coordinator import rounds as steps
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
-from api.db import jobs, rounds
+from api.db import figures, jobs, rounds
 from api.db.session import writing
 from api.db.tables import Job
 from api.errors import is_outage
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
+from telemetry import facts
 
 _log = logging.getLogger("api.coordinator")
 _MAX_ERRORS = 3
@@ -38,12 +39,13 @@ def store() -> Store:
 
 def advance(job_id: str) -> None:
     """Does everything that the job needs now; a job that cannot go on fails with the reason."""
-    try:
-        _advance(job_id)
-    except SQLAlchemyError as error:
-        if not is_outage(error):
-            raise
-        _log.warning("job %s waits for the database: %s", job_id, type(error).__name__)
+    with facts.about(job=job_id):
+        try:
+            _advance(job_id)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            _log.warning("job %s waits for the database: %s", job_id, type(error).__name__)
 
 
 def _advance(job_id: str) -> None:
@@ -78,6 +80,7 @@ def _step(s: Store, job_id: str) -> bool:
 
 
 def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
+    facts.note(round=getattr(action, "number", job.rounds_closed))
     match action:
         case engine.Open(number):
             steps.open_round(s, job, number)
@@ -103,6 +106,7 @@ def _release_expired(session: Session, s: Store, job_id: str) -> int:
         silent = now - (seat.heartbeat_at or now)
         reason = f"{seat.worker} was silent for {silent:.0f} s"
         release(session, seat, reason, s.settings.max_attempts)
+        figures.add(session, figures.LEASES_EXPIRED, 1)
         hints += 1
     for seat in rounds.unheard(session, job_id, now - s.settings.rehint_s):
         seat.hinted_at = now

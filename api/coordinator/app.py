@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import setup_logging, worker_process_init, worker_ready
 
 from api.coordinator import ticker
 from api.db.session import engine_of
 from api.queue import broker, celery_app
 from api.settings import settings
+from telemetry import logs
 
 app = celery_app()
 app.conf.include = ["api.coordinator.tasks"]
 app.amqp.queues.select([broker().coordinator])
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**kwargs: Any) -> None:
+    """That somebody listens to this signal keeps celery from setting up logging itself."""
+    logs.configure("coordinator", secrets=settings().secrets())
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Client, Event, Export, Job
+
+_log = logging.getLogger("api.events")
 
 OPEN_STATES = ("queued", "running")
 
@@ -88,7 +91,8 @@ def clients_of(session: Session, job_id: str, clients: Sequence[int]) -> list[Cl
 
 
 def add_event(session: Session, job_id: str, at: float, kind: str, text: str, **data: Any) -> None:
-    """Notes what happened, in the transaction in which it happened."""
+    """Notes what happened, in the transaction in which it happened, and in the log."""
+    _log.info(text, extra={"kind": kind, "job": job_id, **({"data": data} if data else {})})
     session.add(Event(job_id=job_id, at=at, kind=kind, text=text, data=data))
 
 

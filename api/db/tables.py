@@ -154,3 +154,12 @@ class Export(Table):
     requested_at: Mapped[float]
     digest: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class Total(Table):
+    """A figure that only ever rises, so far as the other tables do not hold it (any more)."""
+
+    __tablename__ = "totals"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[float]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from functools import lru_cache
 
-from api.db.session import reading
+from fastapi import APIRouter
+from sqlalchemy import Engine
+
+from api.blobs import Blobs
 from api.deps import BlobStore, Database
 from api.errors import ApiError, problem_responses
 from api.schemas import HealthOut
+from api.services import probes
+from fedkrso_core.errors import Problem
 
 router = APIRouter(tags=["health"])
+
+
+@lru_cache(maxsize=1)
+def _readiness(engine: Engine, blobs: Blobs) -> probes.Readiness:
+    return probes.readiness(engine, blobs)
 
 
 @router.get("/healthz")
@@ -22,12 +30,10 @@ def healthz() -> HealthOut:
 
 @router.get("/readyz", responses=problem_responses(503))
 def readyz(engine: Database, blobs: BlobStore) -> HealthOut:
-    """Database and blobs answer; 503 names what does not."""
-    try:
-        with reading(engine) as session:
-            session.execute(text("SELECT 1 FROM jobs WHERE 1 = 0"))
-    except SQLAlchemyError as error:
-        raise ApiError(503, "not-ready", f"database: {type(error).__name__}") from None
-    if not blobs.folder.is_dir():
-        raise ApiError(503, "not-ready", "blobs: the folder is missing")
-    return HealthOut(checks={"database": "ok", "blobs": "ok"})
+    """Database, broker and blobs work; 503 names every one that does not."""
+    wrong = _readiness(engine, blobs).ask()
+    if wrong:
+        detail = "; ".join(f"{name}: {reason}" for name, reason in wrong.items())
+        problems = tuple(Problem(name, reason) for name, reason in wrong.items())
+        raise ApiError(503, "not-ready", detail, problems)
+    return HealthOut(checks=dict.fromkeys(("database", "broker", "blobs"), "ok"))

@@ -22,6 +22,7 @@ from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
+from telemetry import facts
 
 
 def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
@@ -38,7 +39,18 @@ def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | No
         seat.bytes_lost, seat.bytes_down = seat.bytes_lost + seat.bytes_down, 0
         text = f"Client {seat.client} was given to {worker} (round {seat.number})"
         jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
+        facts.note(worker=worker, **_about(seat))
         return _assignment_out(session, seat, token, settings.lease_s)
+
+
+def _about(seat: Assignment) -> dict[str, object]:
+    """What the log lines of a request about an assignment say."""
+    return {
+        "assignment": seat.id,
+        "job": seat.job_id,
+        "round": seat.number,
+        "client": seat.client,
+    }
 
 
 def _assignment_out(
@@ -83,6 +95,7 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
     seat = rounds.locked(session, assignment_id)
     if seat is None:
         raise not_found("assignment", assignment_id)
+    facts.note(**_about(seat))
     if not _is_holder(seat, token):
         raise ApiError(
             409, "stale-lease", f"assignment {assignment_id} is {seat.state} under another lease"
@@ -187,6 +200,7 @@ def _expectation(
         seat = session.get(Assignment, assignment_id)
         if seat is None:
             raise not_found("assignment", assignment_id)
+        facts.note(**_about(seat))
         _require_lease(seat, token, digest)
         row = session.get_one(Round, (seat.job_id, seat.number))
         return Expected.model_validate(row.expected), seat.num_examples

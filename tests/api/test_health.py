@@ -1,34 +1,100 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
-from api.db.session import engine_of
-from api.db.tables import Table
+from api.db.session import engine_of, writing
+from api.services import probes
+from api.services.probes import NotReady, Readiness
 from api.settings import Settings
 
 
-def test_a_service_with_database_and_blobs_is_ready(client: TestClient) -> None:
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question is asked anew."""
+    monkeypatch.setattr(probes, "KEPT_S", 0.0)
+
+
+def wrong(client: TestClient) -> dict[str, str]:
+    answer = client.get("/readyz")
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["type"] == "urn:fedkrso:problem:not-ready"
+    assert client.get("/healthz").status_code == 200
+    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+
+
+def test_a_service_whose_parts_work_is_ready(client: TestClient) -> None:
     assert client.get("/readyz").json() == {
         "status": "ok",
-        "checks": {"database": "ok", "blobs": "ok"},
+        "checks": {"database": "ok", "broker": "ok", "blobs": "ok"},
     }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_database_without_tables_is_not_ready(client: TestClient, settings: Settings) -> None:
-    Table.metadata.drop_all(engine_of(settings.database))
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json()["detail"] == "database: OperationalError"
-    assert client.get("/healthz").status_code == 200
+def test_a_database_that_was_not_migrated_is_named(client: TestClient, settings: Settings) -> None:
+    head = probes._newest()
+    with writing(engine_of(settings.database)) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    try:
+        assert wrong(client) == {"database": f"revision 0001, this version needs {head}"}
+    finally:
+        with writing(engine_of(settings.database)) as session:
+            session.execute(text(f"UPDATE alembic_version SET version_num = '{head}'"))
+    assert client.get("/readyz").status_code == 200
 
 
-def test_missing_blobs_are_named(client: TestClient, settings: Settings) -> None:
-    client.get("/readyz")
+def test_everything_that_fails_is_named(client: TestClient, settings: Settings) -> None:
+    assert client.get("/readyz").status_code == 200
     shutil.rmtree(settings.blob_folder)
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json()["detail"] == "blobs: the folder is missing"
+    shutil.rmtree(settings.queue_folder)
+    assert set(wrong(client)) == {"broker", "blobs"}
+    assert "blobs: FileNotFoundError" in client.get("/readyz").json()["detail"]
+
+
+def test_a_probe_leaves_nothing_behind(client: TestClient, settings: Settings) -> None:
+    for _ in range(3):
+        assert client.get("/readyz").status_code == 200
+    folders = (settings.blob_folder, settings.queue_folder / "messages")
+    assert [f for folder in folders for f in folder.rglob("*") if f.is_file()] == []
+
+
+def test_a_check_that_hangs_is_not_waited_for_and_not_started_twice() -> None:
+    stop, calls = threading.Event(), []
+
+    def hang() -> None:
+        calls.append(1)
+        stop.wait(60)
+
+    asked = Readiness({"broker": hang, "blobs": lambda: None}, limit_s=0.1)
+    for _ in range(3):
+        assert list(asked.ask()) == ["broker"]
+    assert asked.ask()["broker"].startswith("no answer for ")
+    assert len(calls) == 1
+    stop.set()
+    deadline = time.monotonic() + 30
+    while asked.ask() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert asked.ask() == {}
+
+
+def test_an_answer_is_kept_for_all_who_ask_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "KEPT_S", 60.0)
+    calls: list[int] = []
+    asked = Readiness({"blobs": lambda: calls.append(1)})
+    assert [asked.ask() for _ in range(100)] == [{}] * 100
+    assert len(calls) == 1
+
+
+def test_the_reason_is_told_without_what_a_library_says() -> None:
+    def leak() -> None:
+        raise OSError("cannot reach redis://:hunter2@cache")
+
+    def explain() -> None:
+        raise NotReady("the folder is read-only")
+
+    answer = Readiness({"broker": leak, "blobs": explain}).ask()
+    assert answer == {"broker": "OSError", "blobs": "the folder is read-only"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("fedkrso_core", "api", "worker", "dashboard", "cli", "migrations")
+PACKAGES = ("fedkrso_core", "api", "worker", "dashboard", "cli", "migrations", "telemetry")
 TREES = (*PACKAGES, "tests", "benchmarks")
 LONGEST = 300
 VAGUE = {"utils.py", "helpers.py", "manager.py", "base.py"}
@@ -73,12 +74,9 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
     assert relative([path for path in python_files(*TREES) if path.name in VAGUE]) == []
 
 
-@pytest.mark.parametrize("package", ["api", "worker"])
+@pytest.mark.parametrize("package", ["api", "worker", "telemetry"])
 def test_every_setting_is_in_the_docs(package: str) -> None:
-    import api.settings
-    import worker.settings
-
-    settings = {"api": api.settings.Settings, "worker": worker.settings.Settings}[package]
+    settings = importlib.import_module(f"{package}.settings").Settings
     names = [f"FEDKRSO_{name.upper()}" for name in settings.model_fields]
     documented = text_of("docs/settings.md")
     assert [name for name in names if not re.search(rf"\b{name}\b", documented)] == []

@@ -55,7 +55,7 @@ def test_each_process_gets_only_the_secrets_it_needs(
         for name, command in planned.items()
     }
     bootstrap = {"FEDKRSO_BOOTSTRAP_API_KEY", "FEDKRSO_BOOTSTRAP_WORKER_KEY"}
-    assert secret["api"] == {"FEDKRSO_DATABASE_URL", *bootstrap}
+    assert secret["api"] == {"FEDKRSO_DATABASE_URL", "FEDKRSO_METRICS_KEY", *bootstrap}
     assert secret["coordinator"] == {"FEDKRSO_DATABASE_URL"}
     assert secret["worker1"] == secret["dashboard"] == {"FEDKRSO_API_KEY"}
     assert planned["worker1"].environ["FEDKRSO_API_KEY"] == home.secret("worker_key")

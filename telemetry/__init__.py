@@ -1,0 +1,1 @@
+"""What the processes of the service tell about themselves: logs, and traces where asked for."""
