@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 
 from api.schemas import ProblemItem, ProblemOut
@@ -25,6 +25,7 @@ _TITLES = {
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
     "too-large": "The body is too large",
+    "no-room": "The service has no room for it",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",
     "invalid-request": "The request is malformed",
@@ -63,6 +64,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CoreError, _on_core_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(DataError, _on_data)
+    app.add_exception_handler(OperationalError, _on_operational)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
 
@@ -123,6 +125,13 @@ async def _on_data(request: Request, error: Exception) -> Response:
     """PostgreSQL takes no NUL character in a text, wherever in the request it came from."""
     detail = "a value of the request cannot be stored: text without the character NUL is allowed"
     return _answer(ApiError(422, "invalid-request", detail))
+
+
+async def _on_operational(request: Request, error: Exception) -> Response:
+    """SQLite names a full disk in words alone."""
+    if "disk is full" in str(error):
+        return _answer(ApiError(507, "no-room", "no room on the disk of the service's database"))
+    return await _on_unexpected(request, error)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api import errors
 from api.deps import database
-from api.routes import catalogue, clients, health, jobs
+from api.routes import catalogue, clients, health, jobs, life
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
@@ -42,5 +42,5 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, clients, catalogue, health):
+for module in (jobs, life, clients, catalogue, health):
     app.include_router(module.router)

@@ -1,4 +1,4 @@
-"""A clock in the coordinator: every open job is looked at again and again, whatever got lost."""
+"""A clock in the coordinator: whatever got lost, jobs that run or may start are looked at again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import ClassVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import queue
-from api.db import jobs
+from api.db import jobs, slots
 from api.db.session import engine_of, reading
+from api.services import room
 from api.settings import settings
 
 _log = logging.getLogger("api.coordinator")
@@ -37,14 +38,17 @@ class Ticker:
         while True:
             try:
                 cls._tick()
-            except SQLAlchemyError as error:
-                _log.warning("the database does not answer: %s", type(error).__name__)
+            except (SQLAlchemyError, OSError) as error:
+                _log.warning("database or disk do not answer: %s", type(error).__name__)
             time.sleep(settings().tick_s)
 
     @classmethod
     def _tick(cls) -> None:
-        with reading(engine_of(settings().database)) as session:
-            open_jobs = jobs.open_ids(session)
+        engine = engine_of(settings().database)
+        room.resume_where_possible(engine, settings())
+        with reading(engine) as session:
+            due = slots.next_in_line(session, settings().max_running)
+            open_jobs = [*jobs.running_ids(session), *due]
             exports = [(e.job_id, e.number) for e in jobs.pending_exports(session)]
         for job_id in open_jobs:
             if job_id not in cls._waiting:

@@ -18,6 +18,7 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
+from api.services import extras, room, rules
 from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
@@ -83,10 +84,13 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
     if seat is None:
         raise not_found("assignment", assignment_id)
     if seat.state != "leased" or not same(token, seat.lease_hash):
-        raise ApiError(
-            409, "stale-lease", f"assignment {assignment_id} is {seat.state} under another lease"
-        )
+        raise _stale(seat)
     return seat
+
+
+def _stale(seat: Assignment) -> ApiError:
+    why = f": {seat.error}" if seat.error else " under another lease"
+    return ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state}{why}")
 
 
 def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str) -> Path:
@@ -112,7 +116,11 @@ def give_back(
 ) -> None:
     """A client cannot finish: the assignment waits for another, or fails after too many."""
     with writing(engine) as session:
-        release(session, _leased(session, assignment_id, token), reason, settings.max_attempts)
+        seat = _leased(session, assignment_id, token)
+        job = session.get_one(Job, seat.job_id)
+        if job.state == "paused":
+            seat.attempt -= 1  # there is no room for its update: that is not the client's failure
+        release(session, seat, reason, rules.attempts(job.spec, settings))
     queue.hint_training(1)
 
 
@@ -121,6 +129,7 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     now = time.time()
     seat.lease_hash = seat.lease_until = None
     seat.error, seat.hinted_at = reason, now
+    seat.pending_at = now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"
     text = f"Client {seat.client} lost its lease ({which}): {reason}"
@@ -146,6 +155,7 @@ async def hand_in(
     if declared_bytes is not None and declared_bytes > settings.upload_limit_bytes:
         raise too_large(settings.upload_limit_bytes)
     await run_in_threadpool(_expectation, engine, assignment_id, token, declared_digest)
+    room.require(settings, declared_bytes)
     part = await blobs.receive(body, settings.upload_limit_bytes)
     try:
         return await run_in_threadpool(
@@ -177,7 +187,7 @@ def _require_lease(seat: Assignment, token: str, digest: str) -> None:
         return
     if mine and seat.state == "done":
         raise ApiError(409, "conflict", f"assignment {seat.id} already has other bytes")
-    raise ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state} under another lease")
+    raise _stale(seat)
 
 
 def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
@@ -202,6 +212,7 @@ def _accept(
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     blobs.keep(part)
     with writing(engine) as session:
+        lacking = extras.lacks(session, assignment_id)
         seat = rounds.locked(session, assignment_id)
         assert seat is not None
         _require_lease(seat, token, part.digest)
@@ -218,5 +229,7 @@ def _accept(
         text = f"Client {seat.client} handed in its update (round {seat.number}, {part.size} bytes)"
         jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client)
         job_id = seat.job_id
+        if lacking == 1:  # that was it: nobody else need train
+            rounds.give_up_late(session, job_id, seat.number)
     queue.hint_advance(job_id)
     return accepted
