@@ -17,6 +17,7 @@ from api import queue
 from api.coordinator import rounds as steps
 from api.coordinator.hold import GivenUp
 from api.coordinator.snapshot import view_of
+from api.coordinator.starting import start
 from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import writing
@@ -62,7 +63,7 @@ def _step(s: Store, job_id: str) -> bool:
         hints = _release_expired(session, s, job)
         view = view_of(session, job)
     if job.state == "queued":
-        return steps.start(s, job)
+        return start(s, job)
     queue.hint_training(hints)
     return _carry_out(s, job, engine.next_action(view, time.time(), s.settings.quorum))
 
