@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from api.db import jobs as job_rows
 from api.db import slots
@@ -105,6 +107,30 @@ def test_no_more_jobs_run_than_the_limit_with_many_coordinators(house: House) ->
     assert max(most) == 2
     assert [house.get(job_id).state for job_id in all_jobs] == ["running"] * 2 + ["queued"] * 4
     assert sum(house.count(job_id, "started") for job_id in all_jobs) == 2
+
+
+def test_a_job_that_is_resumed_while_another_starts_does_not_exceed_the_limit(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.settings.max_running = 1
+    first = house.open_job(clients=1)
+    life.pause(house.engine, first)
+    second = house.job(clients=1)
+    count = slots.running
+    resuming = threading.Thread(target=life.resume, args=(house.engine, house.settings, first))
+
+    def slowly(session: Session) -> int:
+        counted = count(session)
+        if not session.connection().get_execution_options().get("reads_only"):
+            monkeypatch.setattr(slots, "running", count)
+            resuming.start()  # between the count and the start of the job
+            resuming.join(1)
+        return counted
+
+    monkeypatch.setattr(slots, "running", slowly)
+    house.advance(second)
+    resuming.join(30)
+    assert [house.get(job_id).state for job_id in (first, second)] == ["queued", "running"]
 
 
 def test_queued_jobs_start_in_order_of_priority_then_age(house: House) -> None:
