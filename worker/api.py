@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    wait_random_exponential,
+)
 
 _GIVE_UP_S = 120
+# how long an update waits for room on the service's disk: training it again would take long too
+_NO_ROOM_S = 3600
+_NO_ROOM = 507
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -30,14 +40,39 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError)
 
 
-class Api:
-    """Claims, heartbeats, downloads and uploads; passing failures are retried with jitter."""
+class _Patience:
+    """When to give up: later once the service said that its disk is full; at once in a stop."""
 
-    def __init__(self, server: str, key: str, give_up_s: float = _GIVE_UP_S) -> None:
+    def __init__(self, give_up_s: float, no_room_s: float, stop: threading.Event) -> None:
+        self._give_up_s, self._no_room_s, self._stop = give_up_s, no_room_s, stop
+        self._saw_no_room = False
+
+    def __call__(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, httpx.HTTPStatusError):
+            self._saw_no_room |= error.response.status_code == _NO_ROOM
+        limit_s = self._no_room_s if self._saw_no_room else self._give_up_s
+        return self._stop.is_set() or (state.seconds_since_start or 0.0) >= limit_s
+
+
+class Api:
+    """Claims, heartbeats, downloads and uploads; passing failures are retried with jitter.
+
+    When `stop` is set, nothing is tried again.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        key: str,
+        give_up_s: float = _GIVE_UP_S,
+        no_room_s: float = _NO_ROOM_S,
+    ) -> None:
+        self.stop = threading.Event()
         headers = {"Authorization": f"Bearer {key}"}
         timeout = httpx.Timeout(30.0, read=120.0, write=120.0)
         self._http = httpx.Client(base_url=server, headers=headers, timeout=timeout)
-        self._give_up_s = give_up_s
+        self._give_up_s, self._no_room_s = give_up_s, no_room_s
 
     def close(self) -> None:
         """Closes the connections to the service."""
@@ -75,7 +110,11 @@ class Api:
         part.replace(target)
 
     def upload(self, assignment: dict[str, Any], body: bytes, report: dict[str, Any]) -> None:
-        """Hands in the update; sending the same bytes twice is harmless."""
+        """Hands in the update; sending the same bytes twice is harmless.
+
+        While the service's disk is full, it is sent again and again for an hour, as long as the
+        lease is held.
+        """
         url = f"/v1/assignments/{assignment['id']}/update"
         headers = {
             **_lease(assignment),
@@ -95,7 +134,8 @@ class Api:
         for attempt in Retrying(
             retry=retry_if_exception(_passing),
             wait=wait_random_exponential(multiplier=0.2, max=5),
-            stop=stop_after_delay(self._give_up_s),
+            stop=_Patience(self._give_up_s, self._no_room_s, self.stop),
+            sleep=sleep_using_event(self.stop),
             reraise=True,
         ):
             with attempt:

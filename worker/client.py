@@ -54,7 +54,7 @@ class ClientProcess:
 
     def __init__(self, api: Api, folder: Path) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self.stop = threading.Event()
+        self.stop = api.stop
         self._api, self._device = api, prepare_process()
         self._states = folder / "states"
         self._dense = folder / "dense" / str(os.getpid())
@@ -92,6 +92,8 @@ class ClientProcess:
             self._give_back(assignment, f"{self.name} is stopping")
         except (CoreError, Refused) as error:
             self._give_back(assignment, str(error))
+        except httpx.HTTPStatusError as error:
+            self._give_back(assignment, f"the service answered {error.response.status_code}")
         except Exception as error:
             _log.exception("%s", where)
             self._give_back(assignment, f"{type(error).__name__}: {error}")

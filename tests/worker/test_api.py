@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,33 @@ def test_a_failure_that_stays_is_given_up(
     with pytest.raises(error):
         api.upload(ASSIGNMENT, DATA, REPORT)
     assert len(service.asked) > 1
+
+
+def test_an_update_waits_for_room_longer_than_for_anything_else(service: FakeService) -> None:
+    full = problem(507, "no room on the service's disk")
+    patient = Api(service.url, "fk_worker", give_up_s=0.0, no_room_s=30.0)
+    service.gives(full, BROKEN, full, ok({}))
+    patient.upload(ASSIGNMENT, DATA, REPORT)
+    assert len(service.asked) == 4
+    patient.close()
+
+
+def test_an_update_does_not_wait_for_room_for_ever(service: FakeService) -> None:
+    impatient = Api(service.url, "fk_worker", give_up_s=0.0, no_room_s=0.5)
+    service.gives(problem(507, "no room"))
+    with pytest.raises(httpx.HTTPStatusError):
+        impatient.upload(ASSIGNMENT, DATA, REPORT)
+    assert len(service.asked) > 1
+    impatient.close()
+
+
+def test_a_process_that_is_asked_to_end_tries_nothing_again(service: FakeService) -> None:
+    stopping = Api(service.url, "fk_worker")
+    service.gives(problem(507, "no room"))
+    threading.Timer(0.2, stopping.stop.set).start()
+    with pytest.raises(httpx.HTTPStatusError):
+        stopping.upload(ASSIGNMENT, DATA, REPORT)
+    stopping.close()
 
 
 def test_a_state_is_written_when_it_is_whole(
