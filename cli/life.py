@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -59,9 +60,11 @@ def clone(
 ) -> None:
     """Submit a job's file anew, with some fields changed."""
     from cli.commands import watch_to_the_end
+    from cli.jobfile import absolute
     from cli.lookup import find_job
 
-    changed = changes_of([*(changes or []), *([] if name is None else [f"name={name}"])])
+    words = [*(changes or []), *([] if name is None else [f"name={name}"])]
+    changed = absolute(changes_of(words), Path.cwd())
     with options.connect(server, key) as client:
         made = client.clone(find_job(client, job)["id"], changed)
         if not as_json:
@@ -82,13 +85,17 @@ def changes_of(words: list[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for word in words:
         path, is_set, text = word.partition("=")
+        *parents, field = path.split(".")
+        try:
+            value = text if path == "name" else yaml.safe_load(text)
+            place = changes
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[field] = value
+        except (yaml.YAMLError, AttributeError, TypeError):
+            is_set = ""
         if not is_set or not path:
             raise CliError(f"--set {word}: write FIELD=VALUE, such as local.lr=0.01", code=2)
-        *parents, field = path.split(".")
-        place = changes
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[field] = text if path == "name" else yaml.safe_load(text)
     return changes
 
 

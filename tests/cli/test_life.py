@@ -53,9 +53,10 @@ def test_a_clone_is_sent_with_its_changes(fedkrso: Fedkrso, api: Any, make_job: 
     assert json.loads(api.asked[-1].body) == {"local": {"lr": 0.01}, "seed": 3, "name": "007"}
 
 
-def test_a_change_without_a_value_is_refused() -> None:
-    with pytest.raises(CliError, match="--set seed: write FIELD=VALUE"):
-        changes_of(["seed"])
+@pytest.mark.parametrize("words", [["seed"], ["=1"], ["local=1", "local.lr=2"], ["seed={"]])
+def test_a_change_that_is_none_is_refused(words: list[str]) -> None:
+    with pytest.raises(CliError, match="write FIELD=VALUE"):
+        changes_of(words)
 
 
 def test_each_thing_that_is_waited_for_has_its_times() -> None:
