@@ -36,8 +36,12 @@ class Blobs:
         """Keeps the bytes; returns their digest."""
         digest = hashlib.sha256(data).hexdigest()
         part = self._new_part()
-        part.write_bytes(data)
-        self.keep(Part(part, digest, len(data)))
+        try:
+            part.write_bytes(data)
+            self.keep(Part(part, digest, len(data)))
+        except BaseException:
+            part.unlink(missing_ok=True)  # half a part on a full disk would keep it full
+            raise
         return digest
 
     def put_file(self, path: Path) -> str:

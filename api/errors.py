@@ -29,6 +29,7 @@ _TITLES = {
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
     "too-large": "The body is too large",
+    "no-room": "The service has no room for it",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",
     "invalid-request": "The request is malformed",
@@ -142,6 +143,8 @@ async def _on_data(request: Request, error: Exception) -> Response:
 
 
 async def _on_database(request: Request, error: Exception) -> Response:
+    if "disk is full" in str(error):  # SQLite says so in words alone
+        return _answer(ApiError(507, "no-room", "no room on the disk of the service's database"))
     if not is_outage(error):
         raise error
     log = logging.getLogger("api")

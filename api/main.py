@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api import errors
 from api.deps import database
 from api.request_log import RequestLog
-from api.routes import catalogue, clients, health, jobs, metrics
+from api.routes import catalogue, clients, health, jobs, life, metrics
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
@@ -45,6 +45,6 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, clients, catalogue, health, metrics):
+for module in (jobs, life, clients, catalogue, health, metrics):
     app.include_router(module.router, responses=errors.problem_responses(503))
 app.add_middleware(RequestLog)

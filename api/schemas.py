@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.examples import ESTIMATE
 from fedkrso_core.forecast import Forecasts
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 RoundState = Literal["collecting", "aggregating", "closed", "failed"]
 AssignmentState = Literal["pending", "leased", "done", "failed", "cancelled"]
 
@@ -37,14 +37,25 @@ class ProblemOut(BaseModel):
     errors: list[ProblemItem] = []
 
 
+class WaitingOut(BaseModel):
+    """One thing that a job waits for."""
+
+    what: str = Field(examples=["client 3 waits for a worker"])
+    since: datetime | None = None
+    until: datetime | None = Field(None, description="Its deadline or the end of a lease")
+    client: int | None = None
+
+
 class JobOut(BaseModel):
     """A job as it stands now."""
 
     id: str = Field(examples=["f8207b594a4b"])
     name: str = Field(examples=["demo"])
     state: JobState
-    reason: str | None = Field(None, description="Why it failed or stopped early")
+    reason: str | None = Field(None, description="Why it failed, stopped early or has no room")
     waiting_for: str | None = Field(None, description="What it waits for right now, in words")
+    waiting: list[WaitingOut] = Field([], description="The same, each with since and until when")
+    priority: int = Field(0, description="Jobs of a higher one are worked on first")
     method: str = Field(examples=["fedkrso"])
     model: str = Field(examples=["minilm"])
     rounds: int = Field(description="Rounds to train")
@@ -155,6 +166,14 @@ class EstimateOut(Forecasts):
     over_budget: dict[str, list[ProblemItem]] = Field(
         description="Of each method that does not fit into the job's budget: the limits in the way"
     )
+
+
+class PriorityIn(BaseModel):
+    """What of a job can be changed after its submit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(ge=-1000, le=1000)
 
 
 class ClaimIn(BaseModel):

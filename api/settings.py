@@ -37,8 +37,21 @@ class Settings(BaseSettings):
     )
     max_attempts: int = Field(5, ge=1, description="Leases for one client's part of a round")
     tick_s: float = Field(1.0, gt=0, description="How often the coordinator looks at open jobs")
-    rehint_s: float = Field(20.0, gt=0, description="Work that nobody took is announced again")
-    aggregate_lease_s: float = Field(20.0, gt=0, description="A silent coordinator is replaced")
+    max_running: int = Field(8, ge=1, description="Jobs that run at once; the others are queued")
+    # both are about silence, as a lease is: nobody need set them
+    rehint_s: float = Field(
+        default_factory=lambda known: known.get("lease_s", 30.0),
+        gt=0,
+        description="Work that nobody took is announced again",
+    )
+    aggregate_lease_s: float = Field(
+        default_factory=lambda known: known.get("lease_s", 30.0),
+        gt=0,
+        description="A silent coordinator is replaced",
+    )
+    keep_free_bytes: int = Field(
+        64 * 2**20, ge=0, description="Room on the disk that uploads leave to the service"
+    )
     upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
     bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
     bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")

@@ -90,6 +90,18 @@ class ApiClient:
         """Stop a job; the job as it is then."""
         return self._json("POST", _path(job, "cancel"))
 
+    def act(self, job: str, act: str) -> Json:
+        """Pause, resume or retry a job; the job as it is then."""
+        return self._json("POST", _path(job, act))
+
+    def clone(self, job: str, changes: Json) -> Json:
+        """Submit a job's file anew with some fields changed; the new job."""
+        return self._json("POST", _path(job, "clone"), json=changes, timeout=SUBMIT_TIMEOUT_S)
+
+    def prioritize(self, job: str, priority: int) -> Json:
+        """Change a job's priority; the job as it is then."""
+        return self._json("PATCH", _path(job), json={"priority": priority})
+
     def rounds(self, job: str) -> list[Json]:
         """Rounds of a job, oldest first."""
         return self._items(_path(job, "rounds"))

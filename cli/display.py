@@ -50,7 +50,8 @@ class LiveDisplay:
     def show(self, job: Board) -> None:
         """Redraw; only as many rounds as fit on the screen."""
         self._last = job
-        self._live.update(board(job, rows=max(self._console.height - 6, 1)))
+        rows = self._console.height - 6 - job.note.count("\n")
+        self._live.update(board(job, rows=max(rows, 1)))
 
     def say(self, text: str) -> None:
         """A line above the bars."""
@@ -64,6 +65,7 @@ class LineDisplay:
         self._console = console
         self._last: Board | None = None
         self._printed = 0
+        self._halted: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +79,18 @@ class LineDisplay:
         for round_ in job.closed[self._printed :]:
             self.say(round_line(round_))
         self._printed = max(self._printed, len(job.closed))
+        self._tell_halt(job)
         self._last = job
+
+    def _tell_halt(self, job: Board) -> None:
+        """Say once that nothing goes on and why, and once that it goes on."""
+        state = job.state if job.state in ("queued", "paused") else None
+        if state != self._halted:
+            waits = job.note.partition(" (for ")[0]
+            self.say(
+                f"{job.name} {job.state}: waits for {waits}" if state else f"{job.name} goes on"
+            )
+        self._halted = state
 
     def say(self, text: str) -> None:
         """A line of its own."""

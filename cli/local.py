@@ -66,10 +66,29 @@ def run_here(path: Path, out: Path, display: Display) -> dict[str, Any]:
         from fedkrso_core import simulate
 
         with display:
+            if unused := without_service(job):
+                display.say(unused)
             tracker = _tracker(job, display)
             summary: dict[str, Any] = simulate.run(job, out, tracker.on_round, tracker.on_step)
             tracker.on_end()
     return summary
+
+
+def without_service(job: JobSpec) -> str | None:
+    """What of the job file changes nothing here, in a line; None if all of it counts."""
+    asked = {
+        "round_timeout_s": job.round_timeout_s is not None,
+        "clients.min_clients": job.clients.min_clients is not None,
+        "clients.attempts": job.clients.attempts is not None,
+        "clients.select_extra": job.clients.select_extra > 0,
+        "priority": job.priority != 0,
+    }
+    given = [field for field, is_given in asked.items() if is_given]
+    if not given:
+        return None
+    return (
+        f"in one process every chosen client answers, so these change nothing: {', '.join(given)}"
+    )
 
 
 def _tracker(job: JobSpec, display: Display) -> Tracker:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import options
+from cli import life, options
 from cli.group import Commands
 from cli.options import (
     AsJson,
@@ -168,6 +168,10 @@ def cancel(
         options.print_json(stopped)
     else:
         options.print_line(f"{stopped['id']}  {stopped['name']}  {stopped['state']}")
+
+
+for command in life.COMMANDS:
+    app.command()(command)
 
 
 @app.command()

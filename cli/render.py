@@ -14,7 +14,13 @@ from rich.text import Text
 Json = dict[str, Any]
 NONE = "-"
 COLUMNS = ("round", "accuracy", "loss", "up", "down", "peak memory", "seconds")
-_STYLES = {"done": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+_STYLES = {
+    "done": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "paused": "magenta",
+}
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cli.client import ApiClient, Json, ServerAway
 from cli.display import Display
 from cli.errors import CliError
 from cli.render import Board, stopped_line
+from cli.waiting import waiting_lines
 
 POLL_S = 0.7
 PATIENCE_S = 120.0
@@ -63,8 +65,14 @@ def board_of(now: Snapshot) -> Board:
         clients_done=sum(client["state"] == "done" for client in now.clients),
         steps=sum(client["steps"] for client in now.clients),
         steps_done=sum(map(_steps_done, now.clients)),
-        note=now.job.get("waiting_for") or "",
+        note=_note(now.job),
     )
+
+
+def _note(job: Json) -> str:
+    """What the job waits for, a line for each thing."""
+    waits = job.get("waiting") or []
+    return "\n".join(waiting_lines(waits, datetime.now(UTC))) or job.get("waiting_for") or ""
 
 
 def require_done(job: Json) -> None:

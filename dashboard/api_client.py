@@ -75,6 +75,20 @@ class ApiClient:
         """Stops a job; its closed rounds are kept."""
         self._send("POST", _path(job, "cancel"))
 
+    def act(self, job: str, act: str) -> None:
+        """Pauses, resumes or retries a job."""
+        self._send("POST", _path(job, act))
+
+    def clone(self, job: str, changes: Json) -> Json:
+        """Submits a job's file anew with some fields changed; ApiProblem as `submit`."""
+        return _json(
+            self._send("POST", _path(job, "clone"), json=changes, timeout=SUBMIT_TIMEOUT_S)
+        )
+
+    def prioritize(self, job: str, priority: int) -> None:
+        """Changes the priority of a job."""
+        self._send("PATCH", _path(job), json={"priority": priority})
+
     def rounds(self, job: str) -> list[Json]:
         """The rounds of a job so far."""
         return _items(self._get(_path(job, "rounds")))

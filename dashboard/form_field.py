@@ -17,8 +17,11 @@ _LABELS = {
     "budget.bytes_up": "Upload of all clients",
     "budget.memory": "Memory of a client",
     "budget.seconds": "Seconds from the start",
+    "clients.attempts": "Tries for each client",
     "clients.count": "Clients",
+    "clients.min_clients": "Clients that will do at the deadline",
     "clients.per_round": "Clients in a round",
+    "clients.select_extra": "Extra clients in a round",
     "data.label": "Label column",
     "data.max_rows": "Most rows",
     "data.text": "Text column",
@@ -34,6 +37,7 @@ _LABELS = {
     "local.schedule": "Learning rate schedule",
     "method.name": "Method",
     "partition.kind": "Division of the rows",
+    "round_timeout_s": "Seconds to a round's deadline",
 }
 
 

@@ -16,7 +16,7 @@ MORE = "More options"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Job": ("name", "model", "task", "rounds"),
     "Data": ("data.train", "partition"),
-    "Clients": ("clients",),
+    "Clients": ("clients", "round_timeout_s"),
     "Local training": (
         "local.steps",
         "local.batch_size",

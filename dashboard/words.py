@@ -9,7 +9,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
-RUNNING = ("queued", "running")
+LIVE = ("queued", "running", "paused")
 NOTHING = "—"
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
@@ -87,7 +87,7 @@ def elapsed(job: Json, now: datetime) -> str:
 
 def is_live(job: Json) -> bool:
     """Whether the job may still change."""
-    return job["state"] in RUNNING
+    return job["state"] in LIVE
 
 
 def progress(job: Json) -> tuple[float, str]:
@@ -114,6 +114,20 @@ def waiting(job: Json) -> str:
     if not reason or not is_live(job):
         return ""
     return reason if reason.lower().startswith("waiting") else f"Waiting for {reason}"
+
+
+def waits(job: Json, now: datetime) -> list[str]:
+    """Each thing that a live job waits for, with for how long and for how much longer."""
+    return [_wait(wait, now) for wait in job.get("waiting") or []]
+
+
+def _wait(wait: Json, now: datetime) -> str:
+    since, until = when(wait.get("since")), when(wait.get("until"))
+    parts = [f"for {duration((now - since).total_seconds())}"] if since else []
+    if until:
+        late_s = (now - until).total_seconds()
+        parts.append(f"{duration(late_s)} overdue" if late_s > 0 else f"{duration(-late_s)} left")
+    return f"{wait['what']} ({', '.join(parts)})" if parts else str(wait["what"])
 
 
 def doing(client: Json, now: datetime) -> str:

@@ -6,12 +6,12 @@ anything else. The engine never names a method.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fedkrso_core.budget import Account
+from fedkrso_core.clients import quorum_of
 from fedkrso_core.method import Method
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
@@ -30,13 +30,19 @@ class Seat:
 
 @dataclass(frozen=True)
 class RoundView:
-    """The open round as it stands. Times are seconds on the caller's clock."""
+    """The open round as it stands. Times are seconds on the caller's clock.
+
+    `target` updates close it at once (None: those of all seats); at the deadline `least` are
+    enough (None: the quorum's share of the target).
+    """
 
     number: int
     state: Literal["collecting", "aggregating"]
     deadline: float
     extended: bool
     seats: tuple[Seat, ...]
+    target: int | None = None
+    least: int | None = None
 
     def count(self, state: SeatState) -> int:
         """Seats in a state."""
@@ -123,9 +129,10 @@ def _between_rounds(job: JobView) -> Open | Finish:
 
 def _collecting(view: RoundView, now: float, quorum: float) -> Action:
     total, done = len(view.seats), view.count("done")
-    needed = max(1, math.ceil(quorum * total - 1e-9))  # 0.07 * 100 is above 7 in floating point
+    target = view.target or total
+    needed = view.least or quorum_of(quorum, target)
     working = view.count("pending") + view.count("leased")
-    if done >= needed and (not working or now >= view.deadline):
+    if done >= target or (done >= needed and (not working or now >= view.deadline)):
         return Aggregate(view.number)
     if done + working < needed:
         lost = view.count("failed")
@@ -146,6 +153,21 @@ def participants(
     rng = generator(spec.seed, "select", number)
     everyone = range(spec.clients.count)
     return sorted(method.select(config, state, everyone, spec.clients.per_round, rng))
+
+
+def reserves(
+    method: Method, config: Any, spec: JobSpec, state: Payload, first: Sequence[int], number: int
+) -> list[int]:
+    """The `clients.select_extra` clients that are chosen beside the `first`, ascending.
+
+    They are drawn apart, so that a job whose first choice answers in time is the same job as one
+    without them.
+    """
+    if not spec.clients.select_extra:
+        return []
+    rng = generator(spec.seed, "select-extra", number)
+    others = [client for client in range(spec.clients.count) if client not in set(first)]
+    return sorted(method.select(config, state, others, spec.clients.select_extra, rng))
 
 
 def lacking(method: Method, have: int | None, number: int) -> range:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -13,11 +13,19 @@ from fedkrso_core.metrics import classification_metrics
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """Mean cross-entropy (nats) and classification metrics over all rows."""
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[dict[str, Tensor]],
+    before_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Mean cross-entropy (nats) and classification metrics over all rows.
+
+    `before_batch` may end it by raising.
+    """
     model.eval()
     total, predicted, truth = 0.0, [], []
     for batch in batches:
+        before_batch()
         labels = batch["labels"]
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         logits = model(**inputs).logits.float()

@@ -16,18 +16,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
+from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.sizes import Size
-
-
-class _Strict(BaseModel):
-    """Frozen, and unknown fields are errors: a typing mistake must not become a default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from fedkrso_core.strict import Strict as _Strict
 
 
 class DataSpec(_Strict):
@@ -75,21 +70,6 @@ class ByColumn(_Strict):
 
 
 PartitionSpec = Annotated[Iid | Dirichlet | Shards | ByColumn, Field(discriminator="kind")]
-
-
-class ClientsSpec(_Strict):
-    """How many clients there are and how many train in a round."""
-
-    count: int = Field(8, ge=1, le=100_000, description="Clients that the data is divided among")
-    per_round: int = Field(4, ge=1, description="Clients that train in each round")
-
-    @field_validator("per_round")
-    @classmethod
-    def _round_fits(cls, per_round: int, info: ValidationInfo) -> int:
-        count = info.data.get("count", per_round)
-        if per_round > count:
-            raise ValueError(f"{per_round} of {count} clients; allowed: 1 to {count}")
-        return per_round
 
 
 Precision = Literal["fp32", "medium", "bf16"]
@@ -179,6 +159,9 @@ class BudgetSpec(_Strict):
     seconds: float | None = Field(None, gt=0, description="Time from the job's start")
 
 
+# ten years: what is added to the time of day must stay a time of day
+MAX_SECONDS = 315_360_000.0
+
 EXAMPLE: dict[str, Any] = {
     "name": "demo",
     "model": "minilm",
@@ -205,10 +188,16 @@ class JobSpec(_Strict):
     partition: PartitionSpec = Dirichlet()
     clients: ClientsSpec = ClientsSpec()
     rounds: int = Field(6, ge=1, le=100_000, description="Rounds to train")
+    round_timeout_s: float | None = Field(
+        None, gt=0, le=MAX_SECONDS, description="Deadline of a round; empty: the service's"
+    )
     local: LocalSpec = LocalSpec()
     method: MethodSpec = MethodSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     budget: BudgetSpec = BudgetSpec()
+    priority: int = Field(
+        0, ge=-1000, le=1000, description="Jobs of a higher one are worked on first"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="All randomness derives from it")
 
 

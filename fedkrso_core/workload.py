@@ -120,8 +120,8 @@ class Workload:
             on_step=on_step,
         )
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics on the validation rows of the model that was put together last."""
         size = self.spec.evaluate.batch_size
         batches = evaluation_batches(self.encoder, self.shares.validation, size)
-        return evaluate(self.global_model.model, batches)
+        return evaluate(self.global_model.model, batches, before_batch)

@@ -45,7 +45,10 @@ def _passing(error: BaseException) -> bool:
 
 
 class Api:
-    """Claims, heartbeats, downloads and uploads; passing failures are retried with jitter."""
+    """Claims, heartbeats, downloads and uploads; passing failures are retried with jitter.
+
+    An update that is refused for want of room (507) is sent again as if the service were away.
+    """
 
     def __init__(
         self, server: str, key: str, give_up_s: float = GIVE_UP_S, stop: Stop | None = None

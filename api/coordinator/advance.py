@@ -16,12 +16,15 @@ from sqlalchemy.orm import Session
 
 from api import queue
 from api.coordinator import rounds as steps
+from api.coordinator.hold import GivenUp
 from api.coordinator.snapshot import view_of
+from api.coordinator.starting import start
 from api.coordinator.store import Store
 from api.db import figures, jobs, rounds
 from api.db.session import writing
 from api.db.tables import Job
 from api.errors import is_outage
+from api.services import room, rules
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
@@ -52,9 +55,14 @@ def _advance(job_id: str) -> None:
     try:
         while _step(store(), job_id):
             pass
+    except GivenUp:
+        _log.info("job %s: its work was given up", job_id)
     except CoreError as error:
         _fail(store(), job_id, str(error))
     except OSError as error:
+        if room.is_full(error):
+            room.pause(store().engine, store().settings, job_id, getattr(error, "size", 0))
+            return
         _log.warning("job %s has to wait: %s", job_id, error)
         _note_outage(store(), job_id, error)
     except Exception as error:
@@ -68,13 +76,12 @@ def _step(s: Store, job_id: str) -> bool:
     """One action; False when there is nothing more to do now."""
     with writing(s.engine) as session:
         job = session.get(Job, job_id)
-        if job is None or job.state not in jobs.OPEN_STATES:
+        if job is None or job.state not in jobs.ACTIVE_STATES:
             return False
-        hints = _release_expired(session, s, job_id)
+        hints = _release_expired(session, s, job)
         view = view_of(session, job)
     if job.state == "queued":
-        steps.start(s, job)
-        return True
+        return start(s, job)
     queue.hint_training(hints)
     return _carry_out(s, job, engine.next_action(view, time.time(), s.settings.quorum))
 
@@ -89,7 +96,7 @@ def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
         case engine.Extend(number):
             steps.extend(s, job, number)
         case engine.Fail(reason):
-            _fail(s, job.id, reason)
+            _fail(s, job.id, reason, ("running",))
         case engine.Finish(reason):
             steps.finish(s, job, reason)
         case engine.Wait():
@@ -99,25 +106,26 @@ def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
     return True
 
 
-def _release_expired(session: Session, s: Store, job_id: str) -> int:
+def _release_expired(session: Session, s: Store, job: Job) -> int:
     """Takes lost leases away and announces waiting work again; returns how many hints to send."""
     now, hints = time.time(), 0
-    for seat in rounds.expired(session, job_id, now):
+    for seat in rounds.expired(session, job.id, now):
         silent = now - (seat.heartbeat_at or now)
         reason = f"{seat.worker} was silent for {silent:.0f} s"
-        release(session, seat, reason, s.settings.max_attempts)
+        release(session, seat, reason, rules.attempts(job.spec, s.settings))
         figures.add(session, figures.LEASES_EXPIRED, 1)
         hints += 1
-    for seat in rounds.unheard(session, job_id, now - s.settings.rehint_s):
+    for seat in rounds.unheard(session, job.id, now - s.settings.rehint_s):
         seat.hinted_at = now
         hints += 1
     return hints
 
 
-def _fail(s: Store, job_id: str, reason: str) -> None:
+def _fail(s: Store, job_id: str, reason: str, old: tuple[str, ...] = jobs.OPEN_STATES) -> None:
     now = time.time()
     with writing(s.engine) as session:
-        if jobs.move(session, job_id, jobs.OPEN_STATES, "failed", reason=reason, finished_at=now):
+        ended = {"reason": reason, "finished_at": now, "paused_by": None}
+        if jobs.move(session, job_id, old, "failed", **ended):
             rounds.cancel_seats(session, job_id)
             jobs.add_event(session, job_id, now, "failed", f"Job failed: {reason}")
     s.forget(job_id)

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.coordinator.hold import LOOK_S, Watch, held, is_running
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
+from api.services import rules
 from fedkrso_core import engine
+from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
 from fedkrso_core.workload import Workload
-
-_log = logging.getLogger("api.coordinator")
-
-
-def start(s: Store, job: Job) -> None:
-    """queued -> running, with the initial state as round 0."""
-    encoded = encode(s.workload(job).initial_state())
-    digest, now = s.blobs.put(encoded), time.time()
-    with writing(s.engine) as session:
-        if not jobs.move(session, job.id, ("queued",), "running", started_at=now):
-            return
-        session.add(
-            Round(
-                job_id=job.id,
-                number=0,
-                state="closed",
-                opened_at=now,
-                closed_at=now,
-                deadline=now,
-                expected={},
-                digest=digest,
-                size=len(encoded),
-            )
-        )
-        jobs.add_event(session, job.id, now, "started", "Job started")
 
 
 def open_round(s: Store, job: Job, number: int) -> None:
@@ -58,15 +33,10 @@ def open_round(s: Store, job: Job, number: int) -> None:
     prepared = _Opening(s, job, number, s.payload(digest))
     with writing(s.engine) as session:
         # the job's row is locked first: only then is it certain that nobody else opens the round
-        if not _runs(session, job.id) or session.get(Round, (job.id, number)) is not None:
+        if not is_running(session, job.id) or session.get(Round, (job.id, number)) is not None:
             return
         prepared.write(session)
     queue.hint_training(len(prepared.clients))
-
-
-def _runs(session: Session, job_id: str) -> bool:
-    """Locks the job's row; key_share: whoever notes an event of the job need not wait for it."""
-    return session.get_one(Job, job_id, with_for_update={"key_share": True}).state == "running"
 
 
 class _Opening:
@@ -76,7 +46,9 @@ class _Opening:
         work = s.workload(job)
         self.job, self.number, self.settings = job, number, s.settings
         self.method = work.method
-        self.clients = engine.participants(work.method, work.config, work.spec, state, number)
+        first = engine.participants(work.method, work.config, work.spec, state, number)
+        extra = engine.reserves(work.method, work.config, work.spec, state, first, number)
+        self.clients, self.extra = sorted([*first, *extra]), extra
         model = work.global_model.model
         self.expected = work.method.expect(work.config, model, state).model_dump(mode="json")
 
@@ -89,7 +61,7 @@ class _Opening:
                 number=self.number,
                 state="collecting",
                 opened_at=now,
-                deadline=now + self.settings.round_deadline_s,
+                deadline=now + rules.timeout_s(self.job.spec, self.settings),
                 expected=self.expected,
             )
         )
@@ -105,44 +77,64 @@ class _Opening:
                     lacks_from=engine.lacking(self.method, client.have_round, self.number).start,
                     created_at=now,
                     hinted_at=now,
+                    pending_at=now,
                     num_examples=client.num_examples,
                 )
             )
         text = f"Round {self.number} opened for clients {', '.join(map(str, self.clients))}"
+        if self.extra:
+            text += f"; the first {len(self.clients) - len(self.extra)} updates count"
         jobs.add_event(session, self.job.id, now, "round-opened", text, round=self.number)
 
 
 def aggregate(s: Store, job: Job, number: int) -> bool:
     """Aggregates, evaluates, closes the round and opens the next if the engine wants one.
 
-    False if another does it.
+    False if another does it, or the job was cancelled meanwhile.
     """
-    with _held(s, job, number) as fence:
-        if fence is None:
+    with held(s, job, number) as mine:
+        if mine is None:
             return False
+        fence, watch = mine
         work = s.workload(job)
-        state, updates = _inputs(s, job.id, number)
+        state, updates = _inputs(s, job.id, number, watch)
         began = time.perf_counter()
         new_state = work.method.aggregate(work.config, state, updates)
         encoded = encode(new_state)
-        digest = s.blobs.put(encoded)
+        digest = s.keep(encoded)
         values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
         if engine.evaluates(work.spec, number):
             began = time.perf_counter()
             chain = [*s.chain(job.id, number - 1), s.state_ref(digest)]
-            work.global_model.materialize(chain)
-            values |= {"metrics": work.evaluate(), "evaluate_s": _since(began)}
+            work.global_model.materialize(_watched(chain, watch))
+            values |= {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
         return _close(s, job, number, fence, values, new_state)
 
 
-def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, Iterator[Update]]:
+def _watched(chain: Sequence[StateRef], watch: Watch) -> list[StateRef]:
+    """The chain, whose states can no longer be had once the work is useless."""
+
+    def fetch(ref: StateRef) -> Payload:
+        watch.check()
+        return ref.fetch()
+
+    return [StateRef(ref.digest, partial(fetch, ref)) for ref in chain]
+
+
+def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, Iterator[Update]]:
     """The state before the round, and its updates in order of clients, one at a time."""
     with reading(s.engine) as session:
         before = session.get_one(Round, (job_id, number - 1)).digest
         seats = rounds.seats(session, job_id, number)
     assert before is not None
     digests = [seat.digest for seat in seats if seat.state == "done" and seat.digest]
-    return s.payload(before), (unpack(s.blobs.path(d).read_bytes()) for d in digests)
+
+    def updates() -> Iterator[Update]:
+        for digest in digests:
+            watch.check()
+            yield unpack(s.blobs.path(digest).read_bytes())
+
+    return s.payload(before), updates()
 
 
 def _close(
@@ -151,16 +143,15 @@ def _close(
     opening = _Opening(s, job, number + 1, state) if number < job.rounds else None
     now = time.time()
     with writing(s.engine) as session:
-        if not _runs(session, job.id):
-            return False
+        goes_on = is_running(session, job.id)
         if not rounds.close(session, job.id, number, fence, closed_at=now, **values):
             return False
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))
         action = engine.next_action(view_of(session, row), now, s.settings.quorum)
-        if opening is None or not isinstance(action, engine.Open):
-            return True  # the job finishes
+        if not goes_on or opening is None or not isinstance(action, engine.Open):
+            return True  # the job is paused, or finishes
         opening.write(session)
     queue.hint_training(len(opening.clients))
     return True
@@ -172,43 +163,6 @@ def _closed_text(number: int, values: dict[str, object]) -> str:
     return f"Round {number} closed{quality}"
 
 
-@contextmanager
-def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
-    """Holds a round's aggregation, renewing the hold meanwhile; None if another holds it."""
-    fence, lease = secrets.token_hex(16), s.settings.aggregate_lease_s
-    now = time.time()
-    with writing(s.engine) as session:
-        row = session.get_one(Round, (job.id, number))
-        taken = rounds.start_aggregating(session, row, fence, now, now + lease)
-        if taken:
-            rounds.give_up_late(session, job.id, number)
-    if not taken:
-        yield None
-        return
-    finished = threading.Event()
-
-    def renew() -> None:
-        while not finished.wait(lease / 4):
-            keep(time.time() + lease)
-
-    def keep(until: float) -> None:
-        """Extends the hold; if the database is away, closing finds out whose the round is."""
-        try:
-            with writing(s.engine) as session:
-                rounds.keep_aggregating(session, job.id, number, fence, until)
-        except SQLAlchemyError as error:
-            _log.warning("job %s: the hold of round %s is not renewed: %s", job.id, number, error)
-
-    renewer = threading.Thread(target=renew, daemon=True)
-    renewer.start()
-    try:
-        yield fence
-    finally:
-        finished.set()
-        renewer.join()
-        keep(0.0)  # after an error: free for the next try at once
-
-
 def extend(s: Store, job: Job, number: int) -> None:
     """Gives a round that is below its quorum at its deadline the same time again, once."""
     now = time.time()
@@ -216,7 +170,7 @@ def extend(s: Store, job: Job, number: int) -> None:
         row = session.get_one(Round, (job.id, number), with_for_update=True)
         if row.extended or row.state != "collecting":
             return
-        row.extended, row.deadline = True, now + s.settings.round_deadline_s
+        row.extended, row.deadline = True, now + rules.timeout_s(job.spec, s.settings)
         text = f"Round {number} has too few updates at its deadline: extended once"
         jobs.add_event(session, job.id, now, "round-extended", text, round=number)
 
@@ -228,11 +182,12 @@ def finish(s: Store, job: Job, reason: str | None = None) -> None:
     which is measured here if it was not when the round closed.
     """
     work, number = s.workload(job), job.rounds_closed
-    work.global_model.materialize(s.chain(job.id, number))
-    sha, measured, now = work.global_model.sha256(), _measured(s, job, work), time.time()
+    with Watch(s, lambda session: is_running(session, job.id), LOOK_S) as watch:
+        work.global_model.materialize(_watched(s.chain(job.id, number), watch))
+        sha, measured, now = work.global_model.sha256(), _measured(s, job, work, watch), time.time()
     ended: dict[str, Any] = {"model_sha256": sha, "finished_at": now, "reason": reason}
     with writing(s.engine) as session:
-        if not _runs(session, job.id) or not _is_last(session, job.id, number):
+        if not is_running(session, job.id) or not _is_last(session, job.id, number):
             return
         jobs.move(session, job.id, ("running",), "done", **ended)
         rounds.note(session, job.id, number, measured)
@@ -241,13 +196,13 @@ def finish(s: Store, job: Job, reason: str | None = None) -> None:
     queue.hint_export(job.id, number)
 
 
-def _measured(s: Store, job: Job, work: Workload) -> dict[str, Any]:
+def _measured(s: Store, job: Job, work: Workload, watch: Watch) -> dict[str, Any]:
     """What measuring the final model gives; nothing if that was done when its round closed."""
     with reading(s.engine) as session:
         if session.get_one(Round, (job.id, job.rounds_closed)).metrics:
             return {}
     began = time.perf_counter()
-    return {"metrics": work.evaluate(), "evaluate_s": _since(began)}
+    return {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
 
 
 def _is_last(session: Session, job_id: str, number: int) -> bool:

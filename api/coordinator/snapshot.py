@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.db import jobs, rounds
 from api.db.tables import Job
+from api.services import rules
 from fedkrso_core import engine
 from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.spec import BudgetSpec
@@ -23,7 +24,15 @@ def view_of(session: Session, job: Job) -> engine.JobView:
         for seat in rounds.seats(session, job.id, row.number)
     )
     state = "aggregating" if row.state == "aggregating" else "collecting"
-    view = engine.RoundView(row.number, state, row.deadline, row.extended, seats)  # type: ignore[arg-type]
+    view = engine.RoundView(
+        row.number,
+        state,  # type: ignore[arg-type]
+        row.deadline,
+        row.extended,
+        seats,
+        target=rules.target(job.spec),
+        least=rules.least(job.spec),
+    )
     return engine.JobView(job.rounds, job.rounds_closed, view)
 
 
@@ -34,6 +43,7 @@ def _account(session: Session, job: Job) -> Account | None:
         return None
     now, following = time.time(), job.rounds_closed + 1
     up, lost, updates, memory = jobs.spent(session, job.id)
-    spent = Spent(up, lost, updates, memory, now - (job.started_at or now))
+    seconds = now - (job.started_at or now) - job.stopped_s
+    spent = Spent(up, lost, updates, memory, seconds)
     upload = upload_of(jobs.forecast_up(session, job.id), following)
     return Account(budget, spent, NextRound(following, upload, rounds.quickest_s(session, job.id)))

@@ -13,6 +13,7 @@ from api.blobs import Blobs
 from api.db import rounds
 from api.db.session import engine_of, reading
 from api.db.tables import Job
+from api.services import room
 from api.settings import Settings, settings
 from fedkrso_core.device import prepare_process
 from fedkrso_core.global_model import StateRef
@@ -52,6 +53,15 @@ class Store:
 
     def _folder(self, job_id: str) -> Path:
         return self.settings.home / "coordinator" / job_id
+
+    def keep(self, encoded: bytes) -> str:
+        """Makes bytes a blob and returns their digest; NoRoom if the disk is full."""
+        try:
+            return self.blobs.put(encoded)
+        except OSError as error:
+            if room.is_full(error):
+                raise room.NoRoom(len(encoded)) from error
+            raise
 
     def payload(self, digest: str) -> Payload:
         """A blob, decoded."""

@@ -1,4 +1,4 @@
-"""A clock in the coordinator: every open job is looked at again and again, whatever got lost."""
+"""A clock in the coordinator: whatever got lost, jobs that run or may start are looked at again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import threading
 import time
 
 from api import queue
-from api.db import jobs
+from api.db import jobs, slots
 from api.db.session import engine_of, reading
+from api.services import room
 from api.settings import settings
 
 _log = logging.getLogger("api.coordinator")
@@ -30,15 +31,18 @@ def _run() -> None:
 
 
 def tick() -> None:
-    """Sends a hint for each open job and each export, unless hints wait to be carried out.
+    """Sends a hint for each job that can go on and each export, unless hints wait already.
 
     It remembers nothing: what is in the queue, not what was sent, says whether more is needed. So
     a broker that lost its messages, or a coordinator that died with one, stops nothing.
     """
+    engine = engine_of(settings().database)
+    room.resume_where_possible(engine, settings())
     if queue.coordinators_are_behind():
         return
-    with reading(engine_of(settings().database)) as session:
-        open_jobs = jobs.open_ids(session)
+    with reading(engine) as session:
+        due = slots.next_in_line(session, settings().max_running)
+        open_jobs = [*jobs.running_ids(session), *due]
         exports = [(e.job_id, e.number) for e in jobs.pending_exports(session)]
     for job_id in open_jobs:
         queue.hint_advance(job_id)

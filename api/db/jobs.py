@@ -13,7 +13,11 @@ from api.db.tables import Assignment, Client, Event, Export, Job
 
 _log = logging.getLogger("api.events")
 
-OPEN_STATES = ("queued", "running")
+# not ended, and those of them in which something goes on
+OPEN_STATES = ("queued", "running", "paused")
+ACTIVE_STATES = ("queued", "running")
+
+_EVENTS = 1  # the class of advisory locks about events; that of `slots` is another
 
 
 def page(session: Session, state: str | None, after: Job | None, limit: int) -> Sequence[Job]:
@@ -26,9 +30,9 @@ def page(session: Session, state: str | None, after: Job | None, limit: int) -> 
     return session.scalars(query).all()
 
 
-def open_ids(session: Session) -> Sequence[str]:
-    """Jobs that are not in a final state, oldest first."""
-    query = select(Job.id).where(Job.state.in_(OPEN_STATES)).order_by(Job.created_at)
+def running_ids(session: Session) -> Sequence[str]:
+    """Jobs that are running, oldest first."""
+    query = select(Job.id).where(Job.state == "running").order_by(Job.created_at)
     return session.scalars(query).all()
 
 
@@ -91,8 +95,15 @@ def clients_of(session: Session, job_id: str, clients: Sequence[int]) -> list[Cl
 
 
 def add_event(session: Session, job_id: str, at: float, kind: str, text: str, **data: Any) -> None:
-    """Notes what happened, in the transaction in which it happened, and in the log."""
+    """Notes what happened, in its transaction (best at the end of it) and in the log.
+
+    On PostgreSQL the transactions that note events of a job go on one after the other from here.
+    Else a larger id could be seen before a smaller one, and who reads on from it would miss that.
+    SQLite has one writer at a time anyway.
+    """
     _log.info(text, extra={"kind": kind, "job": job_id, **({"data": data} if data else {})})
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(_EVENTS, func.hashtext(job_id))))
     session.add(Event(job_id=job_id, at=at, kind=kind, text=text, data=data))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Job, Round
@@ -18,9 +18,14 @@ def all_of(session: Session, job_id: str) -> Sequence[Round]:
 
 def quickest_s(session: Session, job_id: str) -> float:
     """Seconds that the quickest closed round took from its opening; 0 before the first."""
-    query = select(func.min(Round.closed_at - Round.opened_at))
+    query = select(func.min(Round.closed_at - Round.opened_at - Round.stopped_s))
     closed = (Round.job_id == job_id, Round.number > 0, Round.state == "closed")
     return float(session.scalar(query.where(*closed)) or 0.0)
+
+
+def last_closed(session: Session, job_id: str) -> float | None:
+    """When the last closed round of a job closed, round 0 included."""
+    return session.scalar(select(func.max(Round.closed_at)).where(Round.job_id == job_id))
 
 
 def open_round(session: Session, job_id: str) -> Round | None:
@@ -38,22 +43,23 @@ def start_aggregating(session: Session, row: Round, fence: str, now: float, unti
         Round.state.in_(("collecting", "aggregating")),
         free,
     )
-    return _changed(
-        session, query.values(state="aggregating", aggregator=fence, aggregator_until=until)
-    )
+    taken = {"state": "aggregating", "aggregator": fence, "aggregator_until": until}
+    return _changed(session, query.values(**taken, aggregating_at=now))
 
 
 def give_up_late(session: Session, job_id: str, number: int) -> None:
     """Takes work back from clients that had not reported when the aggregation began.
 
-    An update that comes too late for it is refused, not accepted and ignored.
+    An update that comes too late for it is refused, not accepted and ignored. What they had
+    downloaded came to nothing.
     """
     query = update(Assignment).where(
         Assignment.job_id == job_id,
         Assignment.number == number,
         Assignment.state.in_(("pending", "leased")),
     )
-    session.execute(query.values(state="cancelled", error="the round closed without it"))
+    lost = {"bytes_lost": Assignment.bytes_lost + Assignment.bytes_down, "bytes_down": 0}
+    session.execute(query.values(state="cancelled", error="the round closed without it", **lost))
 
 
 def keep_aggregating(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
@@ -89,12 +95,25 @@ def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[
 
 
 def next_pending(session: Session) -> Assignment | None:
-    """The oldest assignment that waits for a client, locked against other claims."""
+    """The assignment that a client should take now, locked against other claims.
+
+    It is one of the highest priority; among those, of the job with the smallest share of its open
+    work in hands; then of the oldest job. So no job keeps the workers from another of its priority.
+    """
+    held = func.sum(case((Assignment.state == "leased", 1.0), else_=0.0)) / func.count()
+    shares = (
+        select(Assignment.job_id, held.label("held"))
+        .where(Assignment.state.in_(("pending", "leased")))
+        .group_by(Assignment.job_id)
+        .subquery()
+    )
+    fairest = (Job.priority.desc(), shares.c.held, Job.created_at, Job.id)
     query = (
         select(Assignment)
         .join(Job, Job.id == Assignment.job_id)
+        .join(shares, shares.c.job_id == Assignment.job_id)
         .where(Assignment.state == "pending", Job.state == "running")
-        .order_by(Assignment.created_at, Assignment.client)
+        .order_by(*fairest, Assignment.number, Assignment.client)
         .limit(1)
         .with_for_update(skip_locked=True, of=Assignment)
     )
@@ -105,6 +124,20 @@ def locked(session: Session, assignment_id: str) -> Assignment | None:
     """An assignment, locked until the transaction ends."""
     query = select(Assignment).where(Assignment.id == assignment_id).with_for_update()
     return session.scalar(query)
+
+
+def place_of(session: Session, assignment_id: str) -> tuple[str, int]:
+    """The job and the round of an assignment that exists."""
+    query = select(Assignment.job_id, Assignment.number).where(Assignment.id == assignment_id)
+    job_id, number = session.execute(query).one()
+    return job_id, number
+
+
+def count_done_locked(session: Session, job_id: str, number: int) -> int:
+    """Updates that a round has accepted; locks the round until the transaction ends."""
+    session.get_one(Round, (job_id, number), with_for_update=True)
+    done = (Assignment.job_id == job_id, Assignment.number == number, Assignment.state == "done")
+    return session.scalar(select(func.count()).where(*done)) or 0
 
 
 def expired(session: Session, job_id: str, now: float) -> Sequence[Assignment]:

@@ -39,7 +39,11 @@ class Key(Table):
 
 
 class Job(Table):
-    """queued -> running -> done | failed | cancelled"""
+    """queued -> running -> done | failed | cancelled; paused in between, and back to queued
+
+    While `stopped_at` is set, the job's clock stands still: since then it was paused, or had
+    failed, and nothing that is due in it comes due.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (Index(None, "created_at", "id"), Index(None, "state"))
@@ -57,6 +61,11 @@ class Job(Table):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     errors: Mapped[int] = mapped_column(default=0)  # unexpected ones of the coordinator in a row
+    priority: Mapped[int] = mapped_column(default=0, server_default="0")
+    stopped_at: Mapped[float | None]
+    stopped_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # in all, since start
+    paused_by: Mapped[str | None] = mapped_column(String(16))  # user | room: the disk is full
+    room_bytes: Mapped[int | None] = mapped_column(BigInteger)  # what a full disk had no room for
     # forecast upload of each round, kept where the budget limits it; read only between two rounds
     forecast_up: Mapped[list[int] | None] = mapped_column(deferred=True)
 
@@ -92,6 +101,8 @@ class Round(Table):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     aggregate_s: Mapped[float] = mapped_column(default=0.0)
     evaluate_s: Mapped[float] = mapped_column(default=0.0)
+    aggregating_at: Mapped[float | None]
+    stopped_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # while it was open
 
 
 class Assignment(Table):
@@ -113,6 +124,7 @@ class Assignment(Table):
     lease_until: Mapped[float | None]
     created_at: Mapped[float]
     hinted_at: Mapped[float]
+    pending_at: Mapped[float | None]  # since when it waits for a worker
     leased_at: Mapped[float | None]
     heartbeat_at: Mapped[float | None]
     done_at: Mapped[float | None]

@@ -18,7 +18,7 @@ from api.schemas import (
     LeaseOut,
     ReportIn,
 )
-from api.services import work
+from api.services import room, work
 
 router = APIRouter(
     prefix="/v1/assignments",
@@ -66,7 +66,7 @@ def blob(
 
 @router.put(
     "/{assignment_id}/update",
-    responses=problem_responses(404, 409, 413),
+    responses=problem_responses(404, 409, 413, 507),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -87,18 +87,22 @@ async def update(
     settings: Config,
     content_length: Annotated[int | None, Header(ge=0)] = None,
 ) -> AcceptedOut:
-    """Hands in the update: the body is the encoded payload, the query what was measured."""
-    return await work.hand_in(
-        engine,
-        blobs,
-        settings,
-        assignment_id,
-        token,
-        report,
-        content_length,
-        digest,
-        request.stream(),
-    )
+    """Hands in the update: the body is the encoded payload, the query what was measured.
+
+    507: the disk is full. Keep the lease and send it again later.
+    """
+    async with room.told(engine, settings, assignment_id, content_length):
+        return await work.hand_in(
+            engine,
+            blobs,
+            settings,
+            assignment_id,
+            token,
+            report,
+            content_length,
+            digest,
+            request.stream(),
+        )
 
 
 @router.post("/{assignment_id}/fail", responses=problem_responses(404, 409), status_code=204)

@@ -17,7 +17,8 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import EventOut, JobOut, JobPage, RoundClientOut, RoundOut
-from api.services import estimates, views
+from api.services import estimates, views, waiting
+from api.settings import settings
 from fedkrso_core.budget import is_limited
 from fedkrso_core.spec import JobSpec
 
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from fedkrso_core.check import Checked
 
 
-async def submit(engine: Engine, spec: JobSpec) -> JobOut:
+async def submit(engine: Engine, spec: JobSpec, cloned_from: str | None = None) -> JobOut:
     """Stores a job that was checked against its model, data and budget; SpecError if it cannot run.
 
     Only a job with a budget is estimated, and waits for its turn.
     """
     aside = estimates.alone if is_limited(spec.budget) else run_in_threadpool
     checked = await aside(lambda: _checked(spec))
-    return await run_in_threadpool(_store, engine, checked)
+    return await run_in_threadpool(_store, engine, checked, cloned_from)
 
 
 def _checked(spec: JobSpec) -> Checked:
@@ -41,7 +42,7 @@ def _checked(spec: JobSpec) -> Checked:
     return check(spec)
 
 
-def _store(engine: Engine, checked: Checked) -> JobOut:
+def _store(engine: Engine, checked: Checked, cloned_from: str | None) -> JobOut:
     spec = checked.spec
     job = Job(
         id=secrets.token_hex(6),
@@ -52,15 +53,20 @@ def _store(engine: Engine, checked: Checked) -> JobOut:
         rounds_closed=0,
         data_sha256=checked.data_sha256,
         created_at=time.time(),
+        priority=spec.priority,
         forecast_up=list(checked.bytes_up) or None,
     )
     with writing(engine) as session:
         session.add(job)
         session.flush()
         jobs.add_clients(session, job.id, checked.num_examples)
-        jobs.add_event(session, job.id, job.created_at, "submitted", f"Job {spec.name!r} submitted")
+        text = f"Job {spec.name!r} submitted" + (
+            f", a clone of {cloned_from}" if cloned_from else ""
+        )
+        jobs.add_event(session, job.id, job.created_at, "submitted", text)
+    made = get(engine, job.id)
     queue.hint_advance(job.id)
-    return views.job_out(job, (0, 0, 0), {}, views.waiting_for(job, None, (), job.created_at))
+    return made
 
 
 def page(engine: Engine, state: str | None, after: str | None, limit: int) -> JobPage:
@@ -87,13 +93,14 @@ def _require(session: Session, job_id: str) -> Job:
 
 
 def _described(session: Session, found: Sequence[Job]) -> list[JobOut]:
-    traffic = jobs.traffic(session, [job.id for job in found])
-    return [
-        views.job_out(
-            job, traffic.get(job.id, (0, 0, 0)), _last_metrics(session, job), _waits(session, job)
-        )
-        for job in found
-    ]
+    traffic, now = jobs.traffic(session, [job.id for job in found]), time.time()
+    return [_with_waits(session, job, traffic.get(job.id, (0, 0, 0)), now) for job in found]
+
+
+def _with_waits(session: Session, job: Job, traffic: tuple[int, int, int], now: float) -> JobOut:
+    waits = waiting.waits_of(session, settings(), job, now)
+    metrics = _last_metrics(session, job)
+    return views.job_out(job, traffic, metrics, waits, waiting.sentence(waits))
 
 
 def _last_metrics(session: Session, job: Job) -> dict[str, float]:
@@ -101,20 +108,13 @@ def _last_metrics(session: Session, job: Job) -> dict[str, float]:
     return closed[-1].metrics if closed else {}
 
 
-def _waits(session: Session, job: Job) -> str | None:
-    if job.state not in jobs.OPEN_STATES:
-        return None
-    row = rounds.open_round(session, job.id)
-    seats = rounds.seats(session, job.id, row.number) if row is not None else ()
-    return views.waiting_for(job, row, seats, time.time())
-
-
 def cancel(engine: Engine, job_id: str) -> JobOut:
     """Stops a job; ApiError 409 if it has ended."""
     now = time.time()
     with writing(engine) as session:
         job = _require(session, job_id)
-        if not jobs.move(session, job_id, jobs.OPEN_STATES, "cancelled", finished_at=now):
+        ended = {"finished_at": now, "reason": None, "paused_by": None}
+        if not jobs.move(session, job_id, jobs.OPEN_STATES, "cancelled", **ended):
             raise ApiError(409, "conflict", f"job {job_id} is {job.state}: it cannot be cancelled")
         rounds.cancel_seats(session, job_id)
         jobs.add_event(session, job_id, now, "cancelled", "Job cancelled")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from api.db.tables import Assignment, Event, Job, Round
-from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut
+from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -18,6 +18,7 @@ def job_out(
     job: Job,
     traffic: tuple[int, int, int],
     metrics: dict[str, float],
+    waiting: Sequence[WaitingOut] = (),
     waiting_for: str | None = None,
 ) -> JobOut:
     """A job with the totals of its assignments."""
@@ -30,6 +31,8 @@ def job_out(
         state=job.state,  # type: ignore[arg-type]
         reason=job.reason,
         waiting_for=waiting_for,
+        waiting=list(waiting),
+        priority=job.priority,
         method=job.spec["method"]["name"],
         model=job.spec["model"],
         rounds=job.rounds,
@@ -97,27 +100,3 @@ def event_out(event: Event) -> EventOut:
     at = moment(event.at)
     assert at is not None
     return EventOut(id=event.id, at=at, kind=event.kind, text=event.text, data=event.data)
-
-
-def waiting_for(job: Job, row: Round | None, seats: Sequence[Assignment], now: float) -> str | None:
-    """What an open job waits for right now, in words."""
-    if job.state == "queued":
-        return "a coordinator to start the job"
-    if job.state != "running":
-        return None
-    if row is None:
-        what = "finish the job" if job.rounds_closed else "open the first round"
-        return f"a coordinator to {what}"
-    if row.state == "aggregating":
-        return f"the aggregation and evaluation of round {row.number}"
-    parts = [_waiting_seat(seat, now) for seat in seats if seat.state in ("pending", "leased")]
-    if not parts:
-        return f"a coordinator to aggregate round {row.number}"
-    return f"round {row.number}: " + "; ".join(parts)
-
-
-def _waiting_seat(seat: Assignment, now: float) -> str:
-    if seat.state == "pending":
-        return f"client {seat.client} waits for a worker"
-    silent = now - (seat.heartbeat_at or now)
-    return f"client {seat.client} trains (step {seat.step}, heartbeat {silent:.0f} s ago)"

@@ -18,6 +18,7 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
+from api.services import extras, room, rules
 from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
@@ -97,9 +98,7 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
         raise not_found("assignment", assignment_id)
     facts.note(**_about(seat))
     if not _is_holder(seat, token):
-        raise ApiError(
-            409, "stale-lease", f"assignment {assignment_id} is {seat.state} under another lease"
-        )
+        raise _stale(seat)
     if seat.state == "pending":
         seat.state, seat.error = "leased", None
         text = f"Client {seat.client} is back at {seat.worker} (round {seat.number})"
@@ -110,6 +109,11 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
 def _is_holder(seat: Assignment, token: str) -> bool:
     """Whether the caller's lease is the last one, running or run out with nobody after it."""
     return seat.state in ("leased", "pending") and same(token, seat.lease_hash)
+
+
+def _stale(seat: Assignment) -> ApiError:
+    why = f": {seat.error}" if seat.error else " under another lease"
+    return ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state}{why}")
 
 
 def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str) -> Path:
@@ -142,7 +146,10 @@ def give_back(
     """A client cannot finish: the assignment waits for another, or fails after too many."""
     with writing(engine) as session:
         seat = _leased(session, assignment_id, token)
-        release(session, seat, reason, settings.max_attempts)
+        job = session.get_one(Job, seat.job_id)
+        if job.state == "paused":
+            seat.attempt -= 1  # there is no room for its update: that is not the client's failure
+        release(session, seat, reason, rules.attempts(job.spec, settings))
         seat.lease_hash = None  # given back for good
     queue.hint_training(1)
 
@@ -155,6 +162,7 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     now = time.time()
     seat.lease_until = None
     seat.error, seat.hinted_at = reason, now
+    seat.pending_at = now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"
     text = f"Client {seat.client} lost its lease ({which}): {reason}"
@@ -180,6 +188,7 @@ async def hand_in(
     if declared_bytes is not None and declared_bytes > settings.upload_limit_bytes:
         raise too_large(settings.upload_limit_bytes)
     await run_in_threadpool(_expectation, engine, assignment_id, token, declared_digest)
+    room.require(settings, declared_bytes)
     part = await blobs.receive(body, settings.upload_limit_bytes)
     try:
         return await run_in_threadpool(
@@ -212,7 +221,7 @@ def _require_lease(seat: Assignment, token: str, digest: str) -> None:
         return
     if mine and seat.state == "done":
         raise ApiError(409, "conflict", f"assignment {seat.id} already has other bytes")
-    raise ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state} under another lease")
+    raise _stale(seat)
 
 
 def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
@@ -237,6 +246,7 @@ def _accept(
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     blobs.keep(part)
     with writing(engine) as session:
+        lacking = extras.lacks(session, assignment_id)
         seat = rounds.locked(session, assignment_id)
         assert seat is not None
         _require_lease(seat, token, part.digest)
@@ -253,5 +263,7 @@ def _accept(
         text = f"Client {seat.client} handed in its update (round {seat.number}, {part.size} bytes)"
         jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client)
         job_id = seat.job_id
+        if lacking == 1:  # that was it: nobody else need train
+            rounds.give_up_late(session, job_id, seat.number)
     queue.hint_advance(job_id)
     return accepted

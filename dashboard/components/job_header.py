@@ -1,4 +1,4 @@
-"""The top of a job's page: state, progress, what it waits for, figures, cancel."""
+"""The top of a job's page: state, actions, progress, what it waits for, figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import words
-from dashboard.components.connection import api, problems_shown
+from dashboard.components.job_actions import draw_actions
 from dashboard.components.state_badge import draw_state
 
 Json = Mapping[str, Any]
@@ -22,15 +22,14 @@ def draw_header(job: Json, now: datetime) -> None:
         draw_state(job["state"])
         what = words.sentence([job["method"], job["model"], f"started {_start(job, now)}"])
         st.caption(words.plain(what), width="content")
-        if words.is_live(job):
-            _draw_cancel(job["id"])
+        draw_actions(job)
     st.progress(*words.progress(job))
     if job["state"] == "failed":
         st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))
     elif stopped := words.stopped(job):
         st.warning(words.plain(stopped))
     elif waiting := words.waiting(job):
-        st.caption(words.plain(waiting))
+        _draw_waiting(waiting, words.waits(job, now))
 
 
 def draw_tiles(job: Json, now: datetime) -> None:
@@ -49,14 +48,13 @@ def draw_tiles(job: Json, now: datetime) -> None:
             st.metric(label, value, border=True, width=160)
 
 
+def _draw_waiting(sentence: str, waits: list[str]) -> None:
+    """What the job waits for, in a sentence; below, each thing with its times."""
+    st.caption(words.plain(sentence))
+    if waits:
+        with st.expander("Since when, until when", key="job-waiting"):
+            st.markdown("\n".join(f"- {words.plain(wait)}" for wait in waits))
+
+
 def _start(job: Json, now: datetime) -> str:
     return words.ago(job["started_at"], now) if job.get("started_at") else "not yet"
-
-
-def _draw_cancel(job: str) -> None:
-    with st.popover("Cancel job", key="cancel-job"):
-        st.write("Its closed rounds are kept; it cannot be started again.")
-        if st.button("Yes, cancel it", key="confirm-cancel"):
-            with problems_shown():
-                api().cancel(job)
-                st.rerun()

@@ -6,11 +6,12 @@ from typing import Literal
 
 import streamlit as st
 
-Colour = Literal["gray", "blue", "green", "red", "orange"]
+Colour = Literal["gray", "blue", "green", "red", "orange", "violet"]
 
 COLOURS: dict[str, Colour] = {
     "queued": "gray",
     "running": "blue",
+    "paused": "violet",
     "done": "green",
     "failed": "red",
     "cancelled": "orange",

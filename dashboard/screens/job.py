@@ -40,8 +40,8 @@ def _job(job: str, live: bool) -> None:
         show(problem)
         _draw_stale(job)
         return
-    over = live and not words.is_live(snapshot.job)
-    if over or _closed(before) != _closed(snapshot):
+    turned = live != words.is_live(snapshot.job)  # it ended, or a retry brought it back
+    if turned or _closed(before) != _closed(snapshot):
         # the whole page once more: what is outside of this fragment changes too
         st.rerun()
     now = datetime.now(UTC)

@@ -49,13 +49,14 @@ class House:
         clients: int = 2,
         rounds: int = 1,
         forecast_up: list[int] | None = None,
+        clients_rules: dict[str, Any] | None = None,
         **changed: Any,
     ) -> str:
         """A queued job in which every client takes part in every round."""
         spec = JobSpec.model_validate(
             {
                 "name": "toy",
-                "clients": {"count": clients, "per_round": clients},
+                "clients": {"count": clients, "per_round": clients, **(clients_rules or {})},
                 "rounds": rounds,
                 "method": {"name": "toy"},
                 **changed,
@@ -69,6 +70,7 @@ class House:
             rounds=rounds,
             data_sha256="0" * 64,
             created_at=time.time(),
+            priority=spec.priority,
             forecast_up=forecast_up,
         )
         with writing(self.engine) as session:

@@ -202,7 +202,9 @@ def test_the_clients_of_a_round_show_what_they_do(client: TestClient, house: Hou
     )
     assert (second["state"], second["worker"], second["attempt"]) == ("pending", None, 0)
     waiting = client.get(f"/v1/jobs/{job_id}").json()["waiting_for"]
-    assert waiting.startswith("round 1: client 0 trains (step 7, heartbeat 0 s ago)")
+    assert waiting.startswith(
+        "round 1: 0 of 2 updates (at its deadline 1 will do); client 0 trains"
+    )
     assert waiting.endswith("client 1 waits for a worker")
 
 

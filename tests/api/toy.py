@@ -80,7 +80,8 @@ class ToyWorkload:
     def initial_state(self) -> Payload:
         return TOY.init(self.config, self.global_model.model, self.spec.seed)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
+        before_batch()
         return {"accuracy": 0.5, "loss": 1.0}
 
 

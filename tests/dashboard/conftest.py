@@ -56,6 +56,9 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             self._respond()
 
+        def do_PATCH(self) -> None:
+            self._respond()
+
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 

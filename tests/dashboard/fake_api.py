@@ -11,7 +11,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel
 
-from api.schemas import EstimateOut, EventOut, JobOut, MethodOut, RoundClientOut, RoundOut
+from api.schemas import (
+    EstimateOut,
+    EventOut,
+    JobOut,
+    MethodOut,
+    PriorityIn,
+    RoundClientOut,
+    RoundOut,
+)
+from fedkrso_core.clone import changed
 from fedkrso_core.errors import SpecError
 from fedkrso_core.spec import JobSpec, parse
 from tests.dashboard.canned import METHODS, START, ZIP, clients_of, estimate, open_round
@@ -106,8 +115,10 @@ class FakeApi:
         return [
             ("/v1/jobs", self._jobs),
             ("/v1/jobs:estimate", self._estimate),
-            ("/v1/jobs/([^/]+)", lambda job, **_: (200, self._job(job))),
+            ("/v1/jobs/([^/]+)", self._one),
             ("/v1/jobs/([^/]+)/cancel", self._cancel),
+            ("/v1/jobs/([^/]+)/(pause|resume|retry)", self._act),
+            ("/v1/jobs/([^/]+)/clone", self._clone),
             ("/v1/jobs/([^/]+)/rounds", self._rounds),
             ("/v1/jobs/([^/]+)/rounds/([0-9]+)/clients", self._clients),
             ("/v1/jobs/([^/]+)/events", self._events),
@@ -146,6 +157,22 @@ class FakeApi:
     def _cancel(self, job: str, **_: Json) -> tuple[int, Any]:
         self.jobs[job] |= {"state": "cancelled", "finished_at": datetime.now(UTC).isoformat()}
         return 200, self._job(job)
+
+    def _one(self, job: str, body: Json, **_: Json) -> tuple[int, Any]:
+        answer = self._job(job)
+        if body:
+            self.jobs[job] |= PriorityIn.model_validate(body).model_dump()
+            answer = self._job(job)
+        return 200, answer
+
+    def _act(self, job: str, act: str, **_: Json) -> tuple[int, Any]:
+        self.jobs[job]["state"] = {"pause": "paused", "resume": "running", "retry": "queued"}[act]
+        return 200, self._job(job)
+
+    def _clone(self, job: str, body: Json, **_: Json) -> tuple[int, Any]:
+        spec = changed(self.jobs[job]["spec"], body)
+        _require_job(spec)
+        return 201, self._job(self.add_job(spec))
 
     def _rounds(self, job: str, **_: Json) -> tuple[int, Any]:
         return 200, _page(RoundOut, self.rounds[job])

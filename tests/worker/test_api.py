@@ -71,6 +71,14 @@ def test_a_failure_that_stays_is_given_up(
     assert len(service.asked) > 1
 
 
+def test_an_update_waits_for_room(service: FakeService) -> None:
+    service.gives(problem(507, "no room on the service's disk"), BROKEN, ok({}))
+    patient = Api(service.url, "fk_worker", give_up_s=600)
+    patient.upload(ASSIGNMENT, DATA, REPORT)
+    assert len(service.asked) == 3
+    patient.close()
+
+
 def test_an_upload_that_has_become_useless_is_not_tried_again(service: FakeService) -> None:
     service.gives(problem(503, "restarting"))
     patient = Api(service.url, "fk_worker", give_up_s=600)

@@ -30,6 +30,7 @@ class FakeApi:
 
     def __init__(self, state: bytes) -> None:
         self.state = state
+        self.stop = threading.Event()
         self.work: list[Json] = []
         self.on_heartbeat: Callable[[int], None] = lambda _: None
         self.on_upload: Callable[[], None] = lambda: None

@@ -1,0 +1,34 @@
+"""What a job file says about its rounds, or the service's settings where it says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.settings import Settings
+
+Spec = Mapping[str, Any]
+
+
+def timeout_s(spec: Spec, settings: Settings) -> float:
+    """Seconds from the opening of a round to its deadline."""
+    given = spec.get("round_timeout_s")
+    return settings.round_deadline_s if given is None else float(given)
+
+
+def attempts(spec: Spec, settings: Settings) -> int:
+    """Leases for one client's part of a round."""
+    given = spec["clients"].get("attempts")
+    return settings.max_attempts if given is None else int(given)
+
+
+def target(spec: Spec) -> int | None:
+    """Updates that close a round at once; None: those of all its clients."""
+    clients = spec["clients"]
+    return int(clients["per_round"]) if clients.get("select_extra") else None
+
+
+def least(spec: Spec) -> int | None:
+    """Updates that a round can close with at its deadline; None: the service's quorum."""
+    given = spec["clients"].get("min_clients")
+    return None if given is None else int(given)
