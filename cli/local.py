@@ -73,7 +73,7 @@ def run_here(path: Path, out: Path, display: Display) -> dict[str, Any]:
 
 
 def _tracker(job: JobSpec, display: Display) -> Tracker:
-    clients, steps = job.clients.per_round, job.local.steps
-    board = Board(job.name, "running", job.rounds, clients=clients, steps=clients * steps)
+    clients, steps = job.rounds.closes_at(job.clients.per_round), job.local.steps
+    board = Board(job.name, "running", job.rounds.count, clients=clients, steps=clients * steps)
     display.show(board)
     return Tracker(display, board, steps)

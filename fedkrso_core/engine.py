@@ -7,7 +7,7 @@ anything else. The engine never names a method.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,13 +30,19 @@ class Seat:
 
 @dataclass(frozen=True)
 class RoundView:
-    """The open round as it stands. Times are seconds on the caller's clock."""
+    """The open round as it stands. Times are seconds on the caller's clock.
+
+    `seats` are those that count for the round. Where rounds are buffered, `buffer` updates close
+    it, and its seats are the updates that are in it and all clients that are still at work,
+    whichever round's model they began with.
+    """
 
     number: int
     state: Literal["collecting", "aggregating"]
     deadline: float
     extended: bool
     seats: tuple[Seat, ...]
+    buffer: int | None = None
 
     def count(self, state: SeatState) -> int:
         """Seats in a state."""
@@ -111,6 +117,8 @@ def next_action(job: JobView, now: float, quorum: float) -> Action:
         return _between_rounds(job)
     if job.open.state == "aggregating":
         return Aggregate(job.open.number)
+    if job.open.buffer is not None:
+        return _buffering(job.open, job.open.buffer, now, quorum)
     return _collecting(job.open, now, quorum)
 
 
@@ -139,13 +147,43 @@ def _collecting(view: RoundView, now: float, quorum: float) -> Action:
     return Fail(f"round {view.number}: {done} of {total} updates at the deadline, {needed} needed")
 
 
+def _buffering(view: RoundView, buffer: int, now: float, quorum: float) -> Action:
+    """A buffered round closes when it is full: whoever is at work is counted in a later one."""
+    done, needed = view.count("done"), max(1, math.ceil(quorum * buffer - 1e-9))
+    working = view.count("pending") + view.count("leased")
+    if done >= buffer or (done >= needed and (not working or now >= view.deadline)):
+        return Aggregate(view.number)
+    have = f"{done} of {buffer} updates"
+    if done + working < needed:
+        return Fail(f"round {view.number}: {have}, {working} clients at work, {needed} needed")
+    if now < view.deadline:
+        return Wait(f"{have} of round {view.number}, {working} clients at work")
+    if not view.extended:
+        return Extend(view.number)
+    return Fail(f"round {view.number}: {have} at the deadline, {needed} needed")
+
+
 def participants(
-    method: Method, config: Any, spec: JobSpec, state: Payload, number: int
+    method: Method,
+    config: Any,
+    spec: JobSpec,
+    state: Payload,
+    number: int,
+    working: Collection[int] = (),
+    answered: Collection[int] = (),
 ) -> list[int]:
-    """The clients of a round, ascending, by the method's own rule."""
-    rng = generator(spec.seed, "select", number)
-    everyone = range(spec.clients.count)
-    return sorted(method.select(config, state, everyone, spec.clients.per_round, rng))
+    """The clients that begin with a round, ascending, by the method's own rule.
+
+    Where rounds are buffered, clients that are still `working` keep their places, and those that
+    have already `answered` in this round wait for the next.
+    """
+    free = [c for c in range(spec.clients.count) if c not in working and c not in answered]
+    places = min(spec.clients.per_round - len(working), len(free))
+    if places <= 0:
+        return []
+    return sorted(
+        method.select(config, state, free, places, generator(spec.seed, "select", number))
+    )
 
 
 def lacking(method: Method, have: int | None, number: int) -> range:
@@ -169,7 +207,7 @@ def evaluates(spec: JobSpec, number: int) -> bool:
 
     A job that a budget ends before its last round is measured when it finishes.
     """
-    return number % spec.evaluate.every == 0 or number == spec.rounds
+    return number % spec.evaluate.every == 0 or number == spec.rounds.count
 
 
 def totals(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

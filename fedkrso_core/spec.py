@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 
 
@@ -204,7 +205,7 @@ class JobSpec(_Strict):
     data: DataSpec = DataSpec()
     partition: PartitionSpec = Dirichlet()
     clients: ClientsSpec = ClientsSpec()
-    rounds: int = Field(6, ge=1, le=100_000, description="Rounds to train")
+    rounds: Rounds = Field(RoundsSpec(), description="Rounds to train: a number, or fields")
     local: LocalSpec = LocalSpec()
     method: MethodSpec = MethodSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
