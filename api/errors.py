@@ -24,6 +24,7 @@ _TITLES = {
     "not-found": "There is no such thing",
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
+    "too-late": "The update comes too late to be counted",
     "too-large": "The body is too large",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",

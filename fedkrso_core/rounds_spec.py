@@ -104,6 +104,11 @@ def _of_a_number(value: Any) -> Any:
     return RoundsSpec(count=_COUNT.validate_python(value))
 
 
+def of_stored(value: Any) -> RoundsSpec:
+    """The RoundsSpec of a job file that was accepted: fields, or in an old one the number."""
+    return RoundsSpec.model_validate(_of_a_number(value))
+
+
 def _buffer_fits(rounds: RoundsSpec, info: ValidationInfo) -> RoundsSpec:
     """What a job's RoundsSpec must satisfy beside its clients; the error is that of `buffer`."""
     clients = info.data.get("clients")

@@ -12,14 +12,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.coordinator import places
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
-from api.db import jobs, rounds
+from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
 from fedkrso_core import engine
-from fedkrso_core.method import Update, unpack
+from fedkrso_core.method import unpack
 from fedkrso_core.payload import Payload, encode
+from fedkrso_core.rounds_spec import of_stored
+from fedkrso_core.stale import Counted
 from fedkrso_core.workload import Workload
 
 
@@ -71,14 +74,17 @@ class _Opening:
     def __init__(self, s: Store, job: Job, number: int, state: Payload) -> None:
         work = s.workload(job)
         self.job, self.number, self.settings = job, number, s.settings
-        self.method = work.method
-        self.clients = engine.participants(work.method, work.config, work.spec, state, number)
+        self.work, self.state = work, state
+        self.clients: list[int] = []
         model = work.global_model.model
         self.expected = work.method.expect(work.config, model, state).model_dump(mode="json")
 
     def write(self, session: Session) -> None:
-        """Adds the round and its assignments."""
+        """Adds the round and the assignments of its free places."""
         now = time.time()
+        places.give_up(session, self.work, self.job, self.number, now)
+        moved = places.move_up(session, self.work, self.job, self.number)
+        self.clients = places.choose(session, self.work, self.job, self.state, self.number)
         session.add(
             Round(
                 job_id=self.job.id,
@@ -97,14 +103,15 @@ class _Opening:
                     number=self.number,
                     client=client.client,
                     state="pending",
-                    needs_from=engine.needed(self.method, self.number).start,
-                    lacks_from=engine.lacking(self.method, client.have_round, self.number).start,
+                    **places.starting(self.work, client.have_round, self.number),
                     created_at=now,
                     hinted_at=now,
                     num_examples=client.num_examples,
                 )
             )
-        text = f"Round {self.number} opened for clients {', '.join(map(str, self.clients))}"
+        begin = sorted([*self.clients, *(seat.client for seat in moved)])
+        whom = f"clients {', '.join(map(str, begin))}" if begin else "those still at work"
+        text = f"Round {self.number} opened for {whom}"
         jobs.add_event(session, self.job.id, now, "round-opened", text, round=self.number)
 
 
@@ -117,9 +124,9 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         if fence is None:
             return False
         work = s.workload(job)
-        state, updates = _inputs(s, job.id, number)
+        state, counted = _inputs(s, job.id, number)
         began = time.perf_counter()
-        new_state = work.method.aggregate(work.config, state, updates)
+        new_state = work.aggregate(state, counted)
         encoded = encode(new_state)
         digest = s.blobs.put(encoded)
         values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
@@ -131,14 +138,18 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         return _close(s, job, number, fence, values, new_state)
 
 
-def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, Iterator[Update]]:
-    """The state before the round, and its updates in order of clients, one at a time."""
+def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, list[Counted]]:
+    """The state before the round, and the updates that are counted in it in order of clients."""
     with reading(s.engine) as session:
-        before = session.get_one(Round, (job_id, number - 1)).digest
-        seats = rounds.seats(session, job_id, number)
-    assert before is not None
-    digests = [seat.digest for seat in seats if seat.state == "done" and seat.digest]
-    return s.payload(before), (unpack(s.blobs.path(d).read_bytes()) for d in digests)
+        states = {row.number: row.digest or "" for row in rounds.all_of(session, job_id)}
+        seats = buffered.counted(session, job_id, number)
+
+    def one(seat: Assignment) -> Counted:
+        path, began = s.blobs.path(seat.digest or ""), states[seat.number - 1]
+        staleness = number - seat.number
+        return Counted(staleness, lambda: unpack(path.read_bytes()), lambda: s.payload(began))
+
+    return s.payload(states[number - 1]), [one(seat) for seat in seats]
 
 
 def _close(
@@ -176,7 +187,7 @@ def _held(s: Store, job: Job, number: int) -> Iterator[str | None]:
     with writing(s.engine) as session:
         row = session.get_one(Round, (job.id, number))
         taken = rounds.start_aggregating(session, row, fence, now, now + lease)
-        if taken:
+        if taken and not of_stored(job.spec["rounds"]).buffered:
             rounds.give_up_late(session, job.id, number)
     if not taken:
         yield None
@@ -226,6 +237,7 @@ def finish(s: Store, job: Job, reason: str | None = None) -> None:
             return
         jobs.move(session, job.id, ("running",), "done", **ended)
         rounds.note(session, job.id, number, measured)
+        buffered.cancel_uncounted(session, job.id, number)
         jobs.ask_export(session, job.id, number, now)
         jobs.add_event(session, job.id, now, "done", _done_text(job, reason), model_sha256=sha)
     queue.hint_export(job.id, number)

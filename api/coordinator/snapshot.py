@@ -6,10 +6,11 @@ import time
 
 from sqlalchemy.orm import Session
 
-from api.db import jobs, rounds
+from api.db import buffered, jobs, rounds
 from api.db.tables import Job
 from fedkrso_core import engine
 from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
+from fedkrso_core.rounds_spec import of_stored
 from fedkrso_core.spec import BudgetSpec
 
 
@@ -18,12 +19,16 @@ def view_of(session: Session, job: Job) -> engine.JobView:
     row = rounds.open_round(session, job.id)
     if row is None:
         return engine.JobView(job.rounds, job.rounds_closed, account=_account(session, job))
-    seats = tuple(
-        engine.Seat(seat.client, seat.state)  # type: ignore[arg-type]
-        for seat in rounds.seats(session, job.id, row.number)
+    spec = of_stored(job.spec["rounds"])
+    buffer = spec.closes_at(job.spec["clients"]["per_round"]) if spec.buffered else None
+    found = (
+        rounds.seats(session, job.id, row.number)
+        if buffer is None
+        else buffered.of_open_round(session, job.id, row.number)
     )
+    seats = tuple(engine.Seat(seat.client, seat.state) for seat in found)  # type: ignore[arg-type]
     state = "aggregating" if row.state == "aggregating" else "collecting"
-    view = engine.RoundView(row.number, state, row.deadline, row.extended, seats)  # type: ignore[arg-type]
+    view = engine.RoundView(row.number, state, row.deadline, row.extended, seats, buffer)  # type: ignore[arg-type]
     return engine.JobView(job.rounds, job.rounds_closed, view)
 
 

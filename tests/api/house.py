@@ -47,7 +47,7 @@ class House:
     def job(
         self,
         clients: int = 2,
-        rounds: int = 1,
+        rounds: int | dict[str, Any] = 1,
         forecast_up: list[int] | None = None,
         **changed: Any,
     ) -> str:
@@ -66,7 +66,7 @@ class House:
             name="toy",
             state="queued",
             spec=spec.model_dump(mode="json"),
-            rounds=rounds,
+            rounds=spec.rounds.count,
             data_sha256="0" * 64,
             created_at=time.time(),
             forecast_up=forecast_up,
@@ -77,7 +77,7 @@ class House:
             jobs.add_clients(session, job.id, [10] * clients)
         return job.id
 
-    def open_job(self, clients: int = 2, rounds: int = 1, **changed: Any) -> str:
+    def open_job(self, clients: int = 2, rounds: int | dict[str, Any] = 1, **changed: Any) -> str:
         """A job whose first round is open."""
         job_id = self.job(clients, rounds, **changed)
         self.advance(job_id)
