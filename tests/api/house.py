@@ -49,13 +49,14 @@ class House:
         clients: int = 2,
         rounds: int | dict[str, Any] = 1,
         forecast_up: list[int] | None = None,
+        per_round: int | None = None,
         **changed: Any,
     ) -> str:
-        """A queued job in which every client takes part in every round."""
+        """A queued job in which every client takes part in every round, if not said otherwise."""
         spec = JobSpec.model_validate(
             {
                 "name": "toy",
-                "clients": {"count": clients, "per_round": clients},
+                "clients": {"count": clients, "per_round": per_round or clients},
                 "rounds": rounds,
                 "method": {"name": "toy"},
                 **changed,
