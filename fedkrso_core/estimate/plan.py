@@ -135,7 +135,7 @@ class Plan:
     def _next_state(
         self, number: int, counted: Sequence[Visit], states: Sequence[Payload]
     ) -> Payload:
-        """The new state with its true scalars; of each tensor only one element.
+        """The new state with its true scalars; its tensors have one element or no values.
 
         `aggregate` is cheap on them, so that a thousand rounds take seconds. Fresh updates differ
         in nothing that scalars depend on, so one stands for all; stale ones have all they send.
@@ -143,7 +143,7 @@ class Plan:
         stale = [visit for visit in counted if visit.began < number]
         updates = [
             self._rebased(
-                self._meta([REQUIRED, *self.sent(visit.client, visit.began)], single=True),
+                self._meta([REQUIRED, *self.sent(visit.client, visit.began)]),
                 visit.client,
                 states[-1],
                 states[visit.began - 1],
@@ -160,12 +160,10 @@ class Plan:
             for name, (dtype, shape) in self.groups[REQUIRED].tensors.items()
         }
 
-    def _meta(self, groups: Sequence[str], single: bool = False) -> dict[str, Tensor]:
-        """Tensors of the groups without values; `single`: with one element each."""
+    def _meta(self, groups: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors of the groups without values."""
         return {
-            name: torch.empty(
-                [1] * len(shape) if single else shape, dtype=dtype_of(dtype), device="meta"
-            )
+            name: torch.empty(shape, dtype=dtype_of(dtype), device="meta")
             for group in groups
             for name, (dtype, shape) in self.groups[group].tensors.items()
         }
