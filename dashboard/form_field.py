@@ -34,6 +34,12 @@ _LABELS = {
     "local.schedule": "Learning rate schedule",
     "method.name": "Method",
     "partition.kind": "Division of the rows",
+    "rounds.buffer": "Updates that close a round",
+    "rounds.count": "Rounds",
+    "rounds.max_staleness": "Most rounds late",
+    "rounds.mode": "Mode of the rounds",
+    "rounds.staleness": "Weight of late updates",
+    "rounds.staleness_exponent": "Exponent of that weight",
 }
 
 
