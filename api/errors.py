@@ -28,6 +28,7 @@ _TITLES = {
     "not-found": "There is no such thing",
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
+    "too-late": "The update comes too late to be counted",
     "too-large": "The body is too large",
     "no-room": "The service has no room for it",
     "invalid-job": "The job cannot run",

@@ -93,6 +93,9 @@ class RoundOut(BaseModel):
         {}, description="train (sum over clients), aggregate, evaluate"
     )
     clients: list[int]
+    staleness: list[int] = Field(
+        [], description="Of each of the clients: rounds since the model that it began with"
+    )
     done: int = Field(description="Clients whose update was accepted")
     opened_at: datetime | None = None
     closed_at: datetime | None = None
@@ -103,6 +106,10 @@ class RoundClientOut(BaseModel):
     """What one client of a round is doing."""
 
     client: int
+    round: int = Field(description="The round whose model it began with")
+    counted_in: int | None = Field(None, description="The round that its update is part of")
+    staleness: int | None = Field(None, description="Rounds between the two")
+    weight: float | None = Field(None, description="What staleness multiplies its weight by")
     state: AssignmentState
     attempt: int = Field(description="Leases given out so far")
     worker: str | None = None

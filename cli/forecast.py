@@ -42,12 +42,20 @@ def forecast(found: Json, job: Json) -> RenderableType:
     return Group(
         Text(f"{found['job']} on {found['device']}", style="bold"),
         _table("Bytes of a client in a round, and of the whole job", able, "traffic", _TRAFFIC),
+        *_expected(own),
         _table("Memory of a client at its peak", able, "memory", _MEMORY),
         _table("Training time of a client", able, "pace", _PACE, duration),
         *_precisions(own, job["local"]["precision"]),
         *_refusals(found["forecasts"]),
         *_budget(found, own, job["budget"]),
     )
+
+
+def _expected(own: Json) -> Iterator[Text]:
+    """That the bytes of buffered rounds depend on time."""
+    if own["traffic"] and not own["traffic"].get("exact", True):
+        said = "Rounds are buffered: these are the bytes of `fedkrso run`; with the service they"
+        yield Text(f"{said} depend on which client is done when.", style="yellow")
 
 
 def duration(seconds: float | None) -> str:

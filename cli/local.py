@@ -92,7 +92,7 @@ def without_service(job: JobSpec) -> str | None:
 
 
 def _tracker(job: JobSpec, display: Display) -> Tracker:
-    clients, steps = job.clients.per_round, job.local.steps
-    board = Board(job.name, "running", job.rounds, clients=clients, steps=clients * steps)
+    clients, steps = job.rounds.closes_at(job.clients.per_round), job.local.steps
+    board = Board(job.name, "running", job.rounds.count, clients=clients, steps=clients * steps)
     display.show(board)
     return Tracker(display, board, steps)

@@ -79,7 +79,8 @@ def run_job(
         options.print_json(summary)
         return
     if reason := summary.get("stopped"):
-        options.print_line(stopped_line(summary["rounds"], summary["spec"]["rounds"], reason))
+        wanted = summary["spec"]["rounds"]["count"]
+        options.print_line(stopped_line(summary["rounds"], wanted, reason))
     options.print_line(f"{out}: model {summary.get('model_sha256')}")
 
 

@@ -38,6 +38,12 @@ _LABELS = {
     "method.name": "Method",
     "partition.kind": "Division of the rows",
     "round_timeout_s": "Seconds to a round's deadline",
+    "rounds.buffer": "Updates that close a round",
+    "rounds.count": "Rounds",
+    "rounds.max_staleness": "Most rounds late",
+    "rounds.mode": "Mode of the rounds",
+    "rounds.staleness": "Weight of late updates",
+    "rounds.staleness_exponent": "Exponent of that weight",
 }
 
 

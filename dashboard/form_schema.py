@@ -86,6 +86,9 @@ class _Reader:
     def _without_null(self, node: Json) -> tuple[Json, bool]:
         options = [self._resolve(option) for option in node.get("anyOf", [])]
         rest = [option for option in options if option.get("type") != "null"]
+        # of several forms, the one with fields says most: the others are short for it
+        if whole := [option for option in rest if "properties" in option]:
+            return whole[0], len(rest) < len(options)
         if len(rest) == 1:
             return rest[0], len(rest) < len(options)
         return node, len(rest) < len(options)

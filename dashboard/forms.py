@@ -14,9 +14,9 @@ MORE = "More options"
 
 # a path stands for everything under it; what no section names is under MORE
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Job": ("name", "model", "task", "rounds"),
+    "Job": ("name", "model", "task", "rounds.count"),
     "Data": ("data.train", "partition"),
-    "Clients": ("clients", "round_timeout_s"),
+    "Clients": ("clients", "rounds.mode", "rounds.buffer", "round_timeout_s"),
     "Local training": (
         "local.steps",
         "local.batch_size",

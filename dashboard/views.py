@@ -42,8 +42,11 @@ def rounds_table(rounds: Sequence[Json]) -> pd.DataFrame:
 
 def clients_table(clients: Sequence[Json], now: datetime) -> pd.DataFrame:
     """What each client of a round is doing."""
-    in_order = sorted(clients, key=lambda item: item["client"])
-    return pd.DataFrame([_client_row(item, now) for item in in_order])
+    in_order = sorted(clients, key=lambda item: (item["client"], item["round"]))
+    late = len({item["round"] for item in clients}) > 1
+    return pd.DataFrame(
+        [_client_row(item, now) | (_late(item) if late else {}) for item in in_order]
+    )
 
 
 def events_text(events: Sequence[Json], most: int = 200) -> str:
@@ -94,6 +97,16 @@ def _client_row(item: Json, now: datetime) -> dict[str, Any]:
         "Lost (MB)": _mb(item["bytes_lost"]),
         "Peak memory (MB)": _mb(item.get("peak_memory_bytes")),
         "Examples": _number(item.get("num_examples")),
+    }
+
+
+def _late(item: Json) -> dict[str, Any]:
+    """Where a client began and is counted, for rounds in which not all are fresh."""
+    return {
+        "Began with round": item["round"],
+        "Counted in round": _number(item.get("counted_in")),
+        "Rounds late": _number(item.get("staleness")),
+        "Weight": _number(item.get("weight")),
     }
 
 

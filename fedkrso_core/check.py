@@ -29,7 +29,7 @@ def check(spec: JobSpec) -> Checked:
     """The job, completed; SpecError with every problem found."""
     config = config_of(spec.method)
     found = examine(spec)
-    check_method(spec.method, config, found.model, spec.local)
+    check_method(spec.method, config, found.model, spec)
     named = MethodSpec(name=spec.method.name, **config.model_dump(mode="json"))
     return Checked(
         spec.model_copy(update={"method": named}),

@@ -6,7 +6,7 @@ anything else. The engine never names a method.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,7 +33,9 @@ class RoundView:
     """The open round as it stands. Times are seconds on the caller's clock.
 
     `target` updates close it at once (None: those of all seats); at the deadline `least` are
-    enough (None: the quorum's share of the target).
+    enough (None: the quorum's share of the target). Where rounds are buffered, the target is the
+    buffer, and the seats are the updates that are in the round and all clients that are still at
+    work, whichever round's model they began with.
     """
 
     number: int
@@ -136,9 +138,9 @@ def _collecting(view: RoundView, now: float, quorum: float) -> Action:
         return Aggregate(view.number)
     if done + working < needed:
         lost = view.count("failed")
-        return Fail(
-            f"round {view.number}: {lost} of {total} clients failed, {needed} updates are needed"
-        )
+        have = f"{done} of {target} updates, {working} clients at work"
+        why = f"{lost} of {total} clients failed" if lost else have
+        return Fail(f"round {view.number}: {why}, {needed} updates are needed")
     if now < view.deadline:
         return Wait(f"{working} of {total} clients of round {view.number}")
     if not view.extended:
@@ -147,12 +149,26 @@ def _collecting(view: RoundView, now: float, quorum: float) -> Action:
 
 
 def participants(
-    method: Method, config: Any, spec: JobSpec, state: Payload, number: int
+    method: Method,
+    config: Any,
+    spec: JobSpec,
+    state: Payload,
+    number: int,
+    working: Collection[int] = (),
+    answered: Collection[int] = (),
 ) -> list[int]:
-    """The clients of a round, ascending, by the method's own rule."""
-    rng = generator(spec.seed, "select", number)
-    everyone = range(spec.clients.count)
-    return sorted(method.select(config, state, everyone, spec.clients.per_round, rng))
+    """The clients that begin with a round, ascending, by the method's own rule.
+
+    Where rounds are buffered, clients that are still `working` keep their places, and those that
+    have already `answered` in this round wait for the next.
+    """
+    free = [c for c in range(spec.clients.count) if c not in working and c not in answered]
+    places = min(spec.clients.per_round - len(working), len(free))
+    if places <= 0:
+        return []
+    return sorted(
+        method.select(config, state, free, places, generator(spec.seed, "select", number))
+    )
 
 
 def reserves(
@@ -191,7 +207,7 @@ def evaluates(spec: JobSpec, number: int) -> bool:
 
     A job that a budget ends before its last round is measured when it finishes.
     """
-    return number % spec.evaluate.every == 0 or number == spec.rounds
+    return number % spec.evaluate.every == 0 or number == spec.rounds.count
 
 
 def totals(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

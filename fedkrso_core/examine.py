@@ -13,9 +13,10 @@ from torch import nn
 
 from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
 from fedkrso_core.lean import check_memory
+from fedkrso_core.method import Method
 from fedkrso_core.methods import METHODS
 from fedkrso_core.models import load_tokenizer, shapes_only
-from fedkrso_core.spec import JobSpec, LocalSpec, MethodSpec, problems_of
+from fedkrso_core.spec import JobSpec, MethodSpec, problems_of
 from fedkrso_core.workload import Shares, shares_of
 
 
@@ -50,14 +51,25 @@ def examine(spec: JobSpec) -> Examined:
     return Examined(shares, model, tokenizer)
 
 
-def check_method(method: MethodSpec, config: Any, model: nn.Module, local: LocalSpec) -> None:
-    """SpecError if this method cannot train this model as `local` asks."""
+def check_method(method: MethodSpec, config: Any, model: nn.Module, spec: JobSpec) -> None:
+    """SpecError if this method cannot train this model as the job asks."""
     try:
-        METHODS[method.name].check(config, model, local)
+        METHODS[method.name].check(config, model, spec.local)
     except MethodError as error:
         field = f"method.{error.field}" if error.field else "method"
         value = getattr(config, error.field) if error.field else method.name
         raise SpecError([Problem(field, str(error), value)]) from None
+    if spec.rounds.buffered:
+        _check_stale(METHODS[method.name], config, spec)
+
+
+def _check_stale(method: Method, config: Any, spec: JobSpec) -> None:
+    try:
+        if method.rebase is None:
+            raise MethodError(f"{method.name} takes no updates of an earlier round")
+        method.check_stale(config, spec.local)
+    except MethodError as error:
+        raise SpecError([Problem("rounds.mode", f"buffered: {error}", "buffered")]) from None
 
 
 def _shares(spec: JobSpec) -> Shares:

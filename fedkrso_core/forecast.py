@@ -12,18 +12,23 @@ class _Frozen(BaseModel):
 
 
 class RoundTraffic(_Frozen):
-    """Exact bytes of one round, summed over its clients."""
+    """Bytes of one round, summed over its clients."""
 
     round: int
-    clients: int = Field(description="Clients that train in the round")
+    clients: int = Field(description="Clients whose updates are counted in the round")
     bytes_up: int
     bytes_down: int
 
 
 class Traffic(_Frozen):
-    """Exact bytes of the job when every client answers once."""
+    """Bytes of the job when every client answers once."""
 
     rounds: list[RoundTraffic]
+    exact: bool = Field(
+        True,
+        description="False: rounds are buffered, and these are the bytes in the virtual time of "
+        "`fedkrso run`; with the service they depend on which client is done when",
+    )
     bytes_up: int = Field(description="All rounds and clients")
     bytes_down: int = Field(description="All rounds and clients")
     bytes_up_per_client: int = Field(description="Mean over client-rounds")

@@ -51,6 +51,11 @@ class GlobalModel:
         else:
             self._restore(self._base)
 
+    def untrained(self) -> nn.Module:
+        """The base model, as state 0 has it."""
+        self._restore(self._base)
+        return self.model
+
     def materialize(self, chain: Sequence[StateRef]) -> nn.Module:
         """The global model after the last state of the chain."""
         if self.method.journal:

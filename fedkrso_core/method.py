@@ -79,6 +79,10 @@ def nothing_optional(config: Any, client: Client) -> Collection[str]:
     return ()
 
 
+def always_exact(config: Any, local: LocalSpec) -> None:
+    """Stale updates are exact under all settings."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A federated method.
@@ -96,11 +100,19 @@ class Method:
     sends(config, client) -> names of optional groups          what this client's upload will hold
     train(config, model, received, client) -> Update           client; received: last state
     aggregate(config, state, updates) -> state                 server; updates in client order
+    rebase(config, model, state, began, update, weight)        server; -> the update as one of the
+                                                               round after `state`
     materialize(config, model, state) -> None                  puts a state into `model`
 
     Bytes are forecast from shapes alone (see `estimate.traffic`). So `expect` must give the same
     names and shapes in every round, and a tensor of the new state may depend, in name and shape,
     only on the required tensors and one optional group of the uploads.
+
+    `rebase` is what buffered rounds need: an update that was trained from the state `began` becomes
+    one that `aggregate` may take beside those trained from `state`. The client's own change is kept
+    and multiplied by `weight`; `model` has the base's weights, for what state 0 does not hold. It
+    may rename tensors, but not depend on their values. None: the method has no buffered rounds.
+    `check_stale(config, local)` raises a MethodError for settings under which it would be inexact.
     """
 
     name: str
@@ -116,6 +128,8 @@ class Method:
     check: Callable[[Any, nn.Module, LocalSpec], None]
     select: Callable[[Any, Payload, Sequence[int], int, np.random.Generator], list[int]] = uniform
     sends: Callable[[Any, Client], Collection[str]] = nothing_optional
+    rebase: Callable[[Any, nn.Module, Payload, Payload, Update, float], Update] | None = None
+    check_stale: Callable[[Any, LocalSpec], None] = always_exact
 
 
 _DTYPES = {

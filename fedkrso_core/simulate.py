@@ -17,9 +17,11 @@ from fedkrso_core.check import check
 from fedkrso_core.device import prepare_process
 from fedkrso_core.export import summarize, write_folder
 from fedkrso_core.global_model import StateRef
-from fedkrso_core.method import Update, pack, unpack
-from fedkrso_core.payload import decode, digest, encode
+from fedkrso_core.method import pack, unpack
+from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.stale import Counted
+from fedkrso_core.virtual import Duration, VirtualRounds, Visit, drawn
 from fedkrso_core.workload import Workload
 
 OnRound = Callable[[dict[str, Any]], None]
@@ -31,10 +33,13 @@ def run(
     out: Path,
     on_round: OnRound = lambda _: None,
     on_step: OnStep = lambda *_: None,
+    duration: Duration | None = None,
 ) -> dict[str, Any]:
     """Trains the job and writes `out`; returns the summary.
 
     `on_round` gets each line of rounds.jsonl as it is written, `on_step` (round, client, step).
+    `duration` says how long a client takes in virtual time, which decides what is counted where
+    if rounds are buffered; left out, it is drawn from the job's seed.
     SpecError for a job that cannot run, before `out` is touched.
     """
     device = prepare_process()
@@ -43,7 +48,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
         workload = Workload(spec, Path(work) / "dense", device)
-        job = _Job(workload, Path(work), on_step, checked.bytes_up)
+        clock = VirtualRounds(spec, duration or drawn(spec.seed))
+        job = _Job(workload, Path(work), on_step, clock, checked.bytes_up)
         ledger = out / "rounds.jsonl"
         ledger.write_text("", encoding="utf-8")
         for record in job.rounds():
@@ -64,6 +70,7 @@ class _Job:
     workload: Workload
     folder: Path
     on_step: OnStep
+    clock: VirtualRounds
     forecast_up: Sequence[int] = ()
     states: list[Path] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -88,7 +95,8 @@ class _Job:
         self.stopped = action.reason
 
     def _next_action(self) -> engine.Action:
-        view = engine.JobView(self.workload.spec.rounds, len(self.records), account=self._account())
+        count = self.workload.spec.rounds.count
+        view = engine.JobView(count, len(self.records), account=self._account())
         return engine.next_action(view, now=0.0, quorum=1.0)
 
     def _account(self) -> Account | None:
@@ -110,26 +118,40 @@ class _Job:
         return [_state(path) for path in self.states]
 
     def _round(self, number: int) -> dict[str, Any]:
-        method, config, spec = self.workload.method, self.workload.config, self.workload.spec
-        state = decode(self.states[-1].read_bytes())
-        clients = engine.participants(method, config, spec, state, number)
+        spec, state = self.workload.spec, decode(self.states[-1].read_bytes())
+        bytes_down = self._begin(number, state)
+        counted = self.clock.close()
+        self.have |= {visit.client: visit.began - 1 for visit in counted}
         record: dict[str, Any] = {
             "round": number,
             "metrics": {},
             "bytes_up": 0,
-            "bytes_down": 0,
+            "bytes_down": bytes_down,
             "peak_memory_bytes": 0,
             "seconds": {"train": 0.0, "aggregate": 0.0, "evaluate": 0.0},
-            "clients": clients,
+            "clients": [visit.client for visit in counted],
+            "staleness": [number - visit.began for visit in counted],
         }
-        uploads = [self._client(number, client, record) for client in clients]
+        uploads = [self._client(number, visit, record) for visit in counted]
         start = time.perf_counter()
-        new_state = method.aggregate(config, state, self._updates(uploads))
+        new_state = self.workload.aggregate(state, uploads)
         self._add_state(encode(new_state))
         record["seconds"]["aggregate"] = _since(start)
         if engine.evaluates(spec, number):
             self._evaluate(record)
         return record
+
+    def _begin(self, number: int, state: Payload) -> int:
+        """Gives the round's model to clients that have no work; returns the bytes they download."""
+        method, config, spec = self.workload.method, self.workload.config, self.workload.spec
+        self.clock.give_up(number)
+        working, bytes_down = self.clock.working, 0
+        clients = engine.participants(method, config, spec, state, number, working)
+        for client in clients:
+            for lacking in engine.lacking(method, self.have.get(client), number):
+                bytes_down += self.states[lacking].stat().st_size
+        self.clock.begin(number, clients)
+        return bytes_down
 
     def _evaluate(self, record: dict[str, Any]) -> None:
         start = time.perf_counter()
@@ -137,27 +159,24 @@ class _Job:
         record["metrics"] = self.workload.evaluate()
         record["seconds"]["evaluate"] = _since(start)
 
-    def _client(self, number: int, client: int, record: dict[str, Any]) -> Path:
-        """One client's part of the round; returns the file with the body of its upload."""
-        method = self.workload.method
-        for lacking in engine.lacking(method, self.have.get(client), number):
-            record["bytes_down"] += self.states[lacking].stat().st_size
-        self.have[client] = number - 1
-        chain = [_state(self.states[n]) for n in engine.needed(method, number)]
+    def _client(self, number: int, visit: Visit, record: dict[str, Any]) -> Counted:
+        """One client's part of the job; the body of its upload lies in a file."""
+        chain = [_state(self.states[n]) for n in engine.needed(self.workload.method, visit.began)]
         trained = self.workload.train(
-            chain, client, number, lambda step: self.on_step(number, client, step)
+            chain,
+            visit.client,
+            visit.began,
+            lambda step: self.on_step(number, visit.client, step),
         )
         record["seconds"]["train"] = round(record["seconds"]["train"] + trained.seconds, 3)
         body = pack(trained.update)
         record["bytes_up"] += len(body)
         record["peak_memory_bytes"] = max(record["peak_memory_bytes"], trained.peak_memory_bytes)
-        path = self.folder / f"update-{client}.safetensors"
+        path = self.folder / f"update-{visit.client}.safetensors"
         path.write_bytes(body)
-        return path
-
-    def _updates(self, paths: list[Path]) -> Iterator[Update]:
-        for path in paths:
-            yield unpack(path.read_bytes())
+        return Counted(
+            number - visit.began, lambda: unpack(path.read_bytes()), lambda: chain[-1].fetch()
+        )
 
     def _add_state(self, encoded: bytes) -> None:
         path = self.folder / f"state-{len(self.states)}-{digest(encoded)}.safetensors"

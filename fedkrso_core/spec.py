@@ -21,6 +21,7 @@ from pydantic import (
 
 from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 from fedkrso_core.strict import Strict as _Strict
 
@@ -187,7 +188,7 @@ class JobSpec(_Strict):
     data: DataSpec = DataSpec()
     partition: PartitionSpec = Dirichlet()
     clients: ClientsSpec = ClientsSpec()
-    rounds: int = Field(6, ge=1, le=100_000, description="Rounds to train")
+    rounds: Rounds = Field(RoundsSpec(), description="Rounds to train: a number, or fields")
     round_timeout_s: float | None = Field(
         None, gt=0, le=MAX_SECONDS, description="Deadline of a round; empty: the service's"
     )

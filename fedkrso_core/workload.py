@@ -6,7 +6,7 @@ Coordinator, workers and `simulate` all build the same Workload from the same jo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from fedkrso_core.models import load_model, load_tokenizer
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import derive, generator
 from fedkrso_core.spec import ByColumn, JobSpec
+from fedkrso_core.stale import Counted, in_one_round
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,12 @@ class Workload:
             ),
             on_step=on_step,
         )
+
+    def aggregate(self, state: Payload, counted: Iterable[Counted]) -> Payload:
+        """The state after a round, of that before it and the updates in order of clients."""
+        base, rounds = self.global_model.untrained, self.spec.rounds
+        updates = in_one_round(self.method, self.config, rounds, base, state, counted)
+        return self.method.aggregate(self.config, state, updates)
 
     def evaluate(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Metrics on the validation rows of the model that was put together last."""

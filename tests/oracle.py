@@ -25,7 +25,7 @@ class Oracle:
         self.threads.append(threading.current_thread().name)
         rounds = [
             RoundTraffic(round=n, clients=3, bytes_up=self.uploads[n - 1], bytes_down=1)
-            for n in range(1, spec.rounds + 1)
+            for n in range(1, spec.rounds.count + 1)
         ]
         total = sum(planned.bytes_up for planned in rounds)
         traffic = Traffic(

@@ -16,6 +16,7 @@ from api.coordinator.store import Store
 from api.db import rounds
 from api.db.session import writing
 from api.db.tables import Job, Round
+from fedkrso_core.rounds_spec import of_stored
 
 _log = logging.getLogger("api.coordinator")
 LOOK_S = 1.0
@@ -71,7 +72,7 @@ def held(s: Store, job: Job, number: int) -> Iterator[tuple[str, Watch] | None]:
     A pause that comes while it is held does not end it, but none is begun in a pause.
     """
     fence, lease_s = secrets.token_hex(16), s.settings.aggregate_lease_s
-    if not _take(s, job.id, number, fence, lease_s):
+    if not _take(s, job, number, fence, lease_s):
         yield None
         return
 
@@ -94,13 +95,14 @@ def _let_go(s: Store, job_id: str, number: int, fence: str) -> None:
         _log.warning("job %s: the hold of round %s stays: %s", job_id, number, error)
 
 
-def _take(s: Store, job_id: str, number: int, fence: str, lease_s: float) -> bool:
+def _take(s: Store, job: Job, number: int, fence: str, lease_s: float) -> bool:
     now = time.time()
     with writing(s.engine) as session:
-        if not is_running(session, job_id):
+        if not is_running(session, job.id):
             return False
-        row = session.get_one(Round, (job_id, number))
+        row = session.get_one(Round, (job.id, number))
         if not rounds.start_aggregating(session, row, fence, now, now + lease_s):
             return False
-        rounds.give_up_late(session, job_id, number)
+        if not of_stored(job.spec["rounds"]).buffered:
+            rounds.give_up_late(session, job.id, number)
     return True

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.coordinator import places
 from api.coordinator.hold import LOOK_S, Watch, held, is_running
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
-from api.db import jobs, rounds
+from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
 from api.services import rules
@@ -22,6 +23,7 @@ from fedkrso_core import engine
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
+from fedkrso_core.stale import Counted
 from fedkrso_core.workload import Workload
 
 
@@ -45,16 +47,19 @@ class _Opening:
     def __init__(self, s: Store, job: Job, number: int, state: Payload) -> None:
         work = s.workload(job)
         self.job, self.number, self.settings = job, number, s.settings
-        self.method = work.method
-        first = engine.participants(work.method, work.config, work.spec, state, number)
-        extra = engine.reserves(work.method, work.config, work.spec, state, first, number)
-        self.clients, self.extra = sorted([*first, *extra]), extra
+        self.work, self.state = work, state
+        self.clients: list[int] = []
         model = work.global_model.model
         self.expected = work.method.expect(work.config, model, state).model_dump(mode="json")
 
     def write(self, session: Session) -> None:
-        """Adds the round and its assignments."""
+        """Adds the round and the assignments of its free places."""
         now = time.time()
+        places.give_up(session, self.work, self.job, self.number, now)
+        moved = places.move_up(session, self.work, self.job, self.number)
+        first = places.choose(session, self.work, self.job, self.state, self.number)
+        extra = places.reserves(self.work, self.state, first, self.number)
+        self.clients = sorted([*first, *extra])
         session.add(
             Round(
                 job_id=self.job.id,
@@ -73,17 +78,18 @@ class _Opening:
                     number=self.number,
                     client=client.client,
                     state="pending",
-                    needs_from=engine.needed(self.method, self.number).start,
-                    lacks_from=engine.lacking(self.method, client.have_round, self.number).start,
+                    **places.starting(self.work, client.have_round, self.number),
                     created_at=now,
                     hinted_at=now,
                     pending_at=now,
                     num_examples=client.num_examples,
                 )
             )
-        text = f"Round {self.number} opened for clients {', '.join(map(str, self.clients))}"
-        if self.extra:
-            text += f"; the first {len(self.clients) - len(self.extra)} updates count"
+        begin = sorted([*self.clients, *(seat.client for seat in moved)])
+        whom = f"clients {', '.join(map(str, begin))}" if begin else "those still at work"
+        text = f"Round {self.number} opened for {whom}"
+        if extra:
+            text += f"; the first {len(self.clients) - len(extra)} updates count"
         jobs.add_event(session, self.job.id, now, "round-opened", text, round=self.number)
 
 
@@ -97,9 +103,9 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
             return False
         fence, watch = mine
         work = s.workload(job)
-        state, updates = _inputs(s, job.id, number, watch)
+        state, counted = _inputs(s, job.id, number, watch)
         began = time.perf_counter()
-        new_state = work.method.aggregate(work.config, state, updates)
+        new_state = work.aggregate(state, counted)
         encoded = encode(new_state)
         digest = s.keep(encoded)
         values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
@@ -121,20 +127,21 @@ def _watched(chain: Sequence[StateRef], watch: Watch) -> list[StateRef]:
     return [StateRef(ref.digest, partial(fetch, ref)) for ref in chain]
 
 
-def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, Iterator[Update]]:
-    """The state before the round, and its updates in order of clients, one at a time."""
+def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, list[Counted]]:
+    """The state before the round, and the updates that are counted in it in order of clients."""
     with reading(s.engine) as session:
-        before = session.get_one(Round, (job_id, number - 1)).digest
-        seats = rounds.seats(session, job_id, number)
-    assert before is not None
-    digests = [seat.digest for seat in seats if seat.state == "done" and seat.digest]
+        states = {row.number: row.digest or "" for row in rounds.all_of(session, job_id)}
+        seats = buffered.counted(session, job_id, number)
 
-    def updates() -> Iterator[Update]:
-        for digest in digests:
-            watch.check()
-            yield unpack(s.blobs.path(digest).read_bytes())
+    def update(digest: str) -> Update:
+        watch.check()
+        return unpack(s.blobs.path(digest).read_bytes())
 
-    return s.payload(before), updates()
+    def one(seat: Assignment) -> Counted:
+        own, began = seat.digest or "", states[seat.number - 1]
+        return Counted(number - seat.number, partial(update, own), partial(s.payload, began))
+
+    return s.payload(states[number - 1]), [one(seat) for seat in seats]
 
 
 def _close(
@@ -191,6 +198,7 @@ def finish(s: Store, job: Job, reason: str | None = None) -> None:
             return
         jobs.move(session, job.id, ("running",), "done", **ended)
         rounds.note(session, job.id, number, measured)
+        buffered.cancel_uncounted(session, job.id, number)
         jobs.ask_export(session, job.id, number, now)
         jobs.add_event(session, job.id, now, "done", _done_text(job, reason), model_sha256=sha)
     queue.hint_export(job.id, number)

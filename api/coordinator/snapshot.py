@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy.orm import Session
 
-from api.db import jobs, rounds
+from api.db import buffered, jobs, rounds
 from api.db.tables import Job
 from api.services import rules
 from fedkrso_core import engine
@@ -21,7 +21,7 @@ def view_of(session: Session, job: Job) -> engine.JobView:
         return engine.JobView(job.rounds, job.rounds_closed, account=_account(session, job))
     seats = tuple(
         engine.Seat(seat.client, seat.state)  # type: ignore[arg-type]
-        for seat in rounds.seats(session, job.id, row.number)
+        for seat in buffered.seats_of_open(session, job, row.number)
     )
     state = "aggregating" if row.state == "aggregating" else "collecting"
     view = engine.RoundView(

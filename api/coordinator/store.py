@@ -88,5 +88,6 @@ def rounds_ledger(outs: Sequence[dict[str, object]]) -> list[dict[str, object]]:
         "peak_memory_bytes",
         "seconds",
         "clients",
+        "staleness",
     )
     return [{name: out[name] for name in names} for out in outs]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
+from api.db import buffered
 from api.db.tables import Assignment, Job, Round
 
 
@@ -47,27 +48,23 @@ def start_clock(session: Session, job: Job, now: float) -> None:
     job.stopped_at, job.stopped_s = None, job.stopped_s + stood_s
 
 
-def reopen_round(
-    session: Session, job_id: str, now: float, deadline: float
-) -> tuple[int, int, int]:
+def reopen_round(session: Session, job: Job, now: float, deadline: float) -> tuple[int, int, int]:
     """Opens the failed round of a job again: (number, updates kept, clients that start anew).
 
     Accepted updates are kept, everybody else gets fresh attempts. Number 0: no round had failed.
     """
     row = session.scalar(
-        select(Round).where(Round.job_id == job_id, Round.state == "failed").with_for_update()
+        select(Round).where(Round.job_id == job.id, Round.state == "failed").with_for_update()
     )
     if row is None:
         return 0, 0, 0
     row.state, row.extended, row.deadline = "collecting", False, deadline
     row.aggregator = row.aggregator_until = row.aggregating_at = None
-    of_round = (Assignment.job_id == job_id, Assignment.number == row.number)
-    query = update(Assignment).where(*of_round, Assignment.state != "done")
+    again = buffered.stopped_in(session, job, row.number)
     fresh = {"state": "pending", "attempt": 0, "error": None, "pending_at": now, "hinted_at": now}
+    query = update(Assignment).where(Assignment.id.in_(again))
     session.execute(query.values(**fresh, lease_hash=None, lease_until=None, step=0))
-    count = select(func.count()).select_from(Assignment).where(*of_round)
-    kept = session.scalar(count.where(Assignment.state == "done")) or 0
-    return row.number, kept, (session.scalar(count) or 0) - kept
+    return row.number, len(buffered.counted(session, job.id, row.number)), len(again)
 
 
 def paused_for_room(session: Session) -> list[tuple[str, int]]:

@@ -109,11 +109,16 @@ class Assignment(Table):
     """A client's part of a round: pending -> leased -> done | failed | cancelled."""
 
     __tablename__ = "assignments"
-    __table_args__ = (Index(None, "job_id", "number", "client", unique=True), Index(None, "state"))
+    __table_args__ = (
+        Index(None, "job_id", "number", "client", unique=True),
+        Index(None, "job_id", "counted_in"),
+        Index(None, "state"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    number: Mapped[int]
+    number: Mapped[int]  # the round whose model the client begins with
+    counted_in: Mapped[int | None]  # the round that its update is part of; later if it is stale
     client: Mapped[int]
     state: Mapped[str] = mapped_column(String(16), default="pending")
     needs_from: Mapped[int]  # first state that the model of this round is made of

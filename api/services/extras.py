@@ -16,7 +16,8 @@ def lacks(session: Session, assignment_id: str) -> int | None:
     it before the assignment is locked, as an aggregation does.
     """
     job_id, number = rounds.place_of(session, assignment_id)
-    target = rules.target(session.get_one(Job, job_id).spec)
-    if target is None:
+    spec = session.get_one(Job, job_id).spec
+    target = rules.target(spec)
+    if target is None or not spec["clients"].get("select_extra"):
         return None
     return target - rounds.count_done_locked(session, job_id, number)

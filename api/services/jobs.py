@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from api import queue
 from api.db import jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Job, Round
+from api.db.tables import Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import EventOut, JobOut, JobPage, RoundClientOut, RoundOut
-from api.services import estimates, views, waiting
+from api.services import estimates, round_seats, views, waiting
 from api.settings import settings
 from fedkrso_core.budget import is_limited
+from fedkrso_core.rounds_spec import of_stored
 from fedkrso_core.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _store(engine: Engine, checked: Checked, cloned_from: str | None) -> JobOut:
         name=spec.name,
         state="queued",
         spec=spec.model_dump(mode="json"),
-        rounds=spec.rounds,
+        rounds=spec.rounds.count,
         rounds_closed=0,
         data_sha256=checked.data_sha256,
         created_at=time.time(),
@@ -124,25 +125,24 @@ def cancel(engine: Engine, job_id: str) -> JobOut:
 def rounds_of(engine: Engine, job_id: str) -> list[RoundOut]:
     """The rounds that were opened so far, in order."""
     with reading(engine) as session:
-        _require(session, job_id)
-        seats: dict[int, list[Assignment]] = {}
-        for seat in rounds.seats(session, job_id):
-            seats.setdefault(seat.number, []).append(seat)
-        return [
-            views.round_out(row, seats.get(row.number, []))
-            for row in rounds.all_of(session, job_id)
-            if row.number > 0
-        ]
+        job, rows = _require(session, job_id), rounds.all_of(session, job_id)
+        late = of_stored(job.spec["rounds"]).buffered
+        seats = round_seats.by_round(rounds.seats(session, job_id), rows, late)
+        return [views.round_out(row, seats[row.number]) for row in rows if row.number > 0]
 
 
 def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientOut]:
     """What each client of a round is doing."""
     with reading(engine) as session:
         job = _require(session, job_id)
-        if number < 1 or session.get(Round, (job_id, number)) is None:
+        row = session.get(Round, (job_id, number))
+        if number < 1 or row is None:
             raise not_found(f"round of job {job_id}", number)
-        steps = job.spec["local"]["steps"]
-        return [views.client_out(seat, steps) for seat in rounds.seats(session, job_id, number)]
+        return [
+            views.client_out(seat, job)
+            for seat in rounds.seats(session, job_id)
+            if round_seats.concerns(seat, row)
+        ]
 
 
 def events(

@@ -94,7 +94,7 @@ def retry(engine: Engine, settings: Settings, job_id: str) -> JobOut:
         job.state, job.errors = "queued", 0
         job.reason = job.finished_at = job.paused_by = job.room_bytes = None
         deadline = job.stopped_at + rules.timeout_s(job.spec, settings)
-        number, kept, fresh = pauses.reopen_round(session, job_id, now, deadline)
+        number, kept, fresh = pauses.reopen_round(session, job, now, deadline)
         start_again(session, settings, job, now)
         text = _retried_text(job, number, kept, fresh)
         jobs.add_event(session, job_id, now, "retried", text, round=number or None)

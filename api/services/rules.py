@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.settings import Settings
+from fedkrso_core.rounds_spec import of_stored
 
 Spec = Mapping[str, Any]
 
@@ -24,8 +25,10 @@ def attempts(spec: Spec, settings: Settings) -> int:
 
 def target(spec: Spec) -> int | None:
     """Updates that close a round at once; None: those of all its clients."""
-    clients = spec["clients"]
-    return int(clients["per_round"]) if clients.get("select_extra") else None
+    clients, rounds = spec["clients"], of_stored(spec["rounds"])
+    if rounds.buffered or clients.get("select_extra"):
+        return rounds.closes_at(int(clients["per_round"]))
+    return None
 
 
 def least(spec: Spec) -> int | None:

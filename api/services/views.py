@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from api.db.tables import Assignment, Event, Job, Round
 from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
+from api.services.round_seats import RoundSeats
+from fedkrso_core.rounds_spec import of_stored
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -49,37 +51,44 @@ def job_out(
     )
 
 
-def round_out(row: Round, seats: Sequence[Assignment]) -> RoundOut:
+def round_out(row: Round, seats: RoundSeats) -> RoundOut:
     """A round with the sums over its clients."""
+    handed_in = seats.handed_in
     return RoundOut(
         round=row.number,
         state=row.state,  # type: ignore[arg-type]
         metrics=row.metrics,
-        bytes_up=sum(seat.bytes_up for seat in seats),
-        bytes_down=sum(seat.bytes_down for seat in seats),
-        peak_memory_bytes=max((seat.peak_memory_bytes or 0 for seat in seats), default=0),
+        bytes_up=sum(seat.bytes_up for seat in handed_in),
+        bytes_down=sum(seat.bytes_down for seat in seats.begun),
+        peak_memory_bytes=max((seat.peak_memory_bytes or 0 for seat in handed_in), default=0),
         seconds={
-            "train": round(sum(seat.train_s or 0.0 for seat in seats), 3),
+            "train": round(sum(seat.train_s or 0.0 for seat in handed_in), 3),
             "aggregate": row.aggregate_s,
             "evaluate": row.evaluate_s,
         },
-        clients=[seat.client for seat in seats],
-        done=sum(seat.state == "done" for seat in seats),
+        clients=[seat.client for seat in seats.members],
+        staleness=[row.number - seat.number for seat in seats.members],
+        done=sum(seat.state == "done" for seat in seats.members),
         opened_at=moment(row.opened_at),
         closed_at=moment(row.closed_at),
         deadline=moment(row.deadline),
     )
 
 
-def client_out(seat: Assignment, steps: int) -> RoundClientOut:
-    """What a client of a round is doing; `steps` are those of the job file."""
+def client_out(seat: Assignment, job: Job) -> RoundClientOut:
+    """What a client of a round is doing, and what became of its update."""
+    late = None if seat.counted_in is None else seat.counted_in - seat.number
     return RoundClientOut(
+        round=seat.number,
+        counted_in=seat.counted_in,
+        staleness=late,
+        weight=None if late is None else of_stored(job.spec["rounds"]).weight(late),
         client=seat.client,
         state=seat.state,  # type: ignore[arg-type]
         attempt=seat.attempt,
         worker=seat.worker,
         step=seat.step,
-        steps=steps,
+        steps=job.spec["local"]["steps"],
         num_examples=seat.num_examples,
         metrics=seat.metrics,
         bytes_up=seat.bytes_up,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from api.db import jobs, rounds, slots
+from api.db import buffered, jobs, rounds, slots
 from api.db.tables import Assignment, Job, Round
 from api.schemas import WaitingOut
 from api.services import rules
@@ -78,20 +78,21 @@ def _aggregating(row: Round | None, now: float) -> list[WaitingOut]:
 
 def _leased(session: Session, job: Job, row: Round | None, now: float) -> list[WaitingOut]:
     """Clients that keep their leases in a pause: they wait for room with their updates."""
-    seats = rounds.seats(session, job.id, row.number) if row is not None else ()
+    seats = buffered.seats_of_open(session, job, row.number) if row is not None else ()
     return [_seat(seat, job, now) for seat in seats if seat.state == "leased"]
 
 
 def _collecting(
     session: Session, settings: Settings, job: Job, row: Round, now: float
 ) -> list[WaitingOut]:
-    seats = rounds.seats(session, job.id, row.number)
+    seats = buffered.seats_of_open(session, job, row.number)
     working = [_seat(seat, job, now) for seat in seats if seat.state in ("pending", "leased")]
-    if not working:
-        what = f"a coordinator to aggregate round {row.number}"
-        return [_wait(what, max(seat.done_at or row.opened_at for seat in seats))]
     target = rules.target(job.spec) or len(seats)
     done = sum(seat.state == "done" for seat in seats)
+    if not working or done >= target:
+        what = f"a coordinator to aggregate round {row.number}"
+        last = max((seat.done_at or 0.0 for seat in seats), default=0.0)
+        return [_wait(what, max(row.opened_at, last))]
     least = rules.least(job.spec) or quorum_of(settings.quorum, target)
     what = f"round {row.number}: {done} of {target} updates (at its deadline {least} will do)"
     return [_wait(what, row.opened_at, row.deadline), *working]

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from api import queue
 from api.blobs import Blobs, Part, too_large
-from api.db import jobs, rounds
+from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
-from api.services import extras, room, rules
+from api.services import counting, extras, room, rules
 from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
@@ -246,6 +246,7 @@ def _accept(
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     blobs.keep(part)
     with writing(engine) as session:
+        place = buffered.place_of(session, assignment_id)
         lacking = extras.lacks(session, assignment_id)
         seat = rounds.locked(session, assignment_id)
         assert seat is not None
@@ -260,8 +261,8 @@ def _accept(
         seat.peak_memory_bytes, seat.train_s = report.peak_memory_bytes, report.train_s
         client = session.get_one(Client, (seat.job_id, seat.client))
         client.have_round = seat.number - 1
-        text = f"Client {seat.client} handed in its update (round {seat.number}, {part.size} bytes)"
-        jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client)
+        text, data = counting.count(seat, place)
+        jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client, **data)
         job_id = seat.job_id
         if lacking == 1:  # that was it: nobody else need train
             rounds.give_up_late(session, job_id, seat.number)

@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 NEWEST = "the newest"
 EVENTS_HEIGHT = 300
 METRIC_FORMAT = "%.4f"
-_FORMATS = {"(MB)": "%.2f", "(s)": "%.1f", "Examples": "%.0f"}
+_FORMATS = {"(MB)": "%.2f", "(s)": "%.1f", "Examples": "%.0f", "round": "%.0f", "late": "%.0f"}
 
 
 def draw_rounds(rounds: Sequence[Json]) -> None:

@@ -43,8 +43,15 @@ def pace_of(spec: JobSpec, plain: Rehearsal, bf16: Rehearsal, machine: Machine) 
         step_flops=_flops(steps[spec.local.precision]),
         seconds_per_step=step,
         seconds_per_round=step * spec.local.steps,
-        seconds=step * spec.local.steps * spec.rounds,
+        seconds=step * spec.local.steps * _rounds_in_turn(spec),
         precision=precision,
+    )
+
+
+def _rounds_in_turn(spec: JobSpec) -> float:
+    """How often a client trains after the other: buffered rounds end when some have answered."""
+    return (
+        spec.rounds.count * spec.rounds.closes_at(spec.clients.per_round) / spec.clients.per_round
     )
 
 

@@ -40,7 +40,7 @@ class Stage:
         method = METHODS[named.name]
         try:
             config = config_of(named)
-            check_method(named, config, self.found.model, self.spec.local)
+            check_method(named, config, self.found.model, self.spec)
             own, other = self._rehearse(method, config)
         except (SpecError, MethodError) as error:
             return str(error)
@@ -58,7 +58,7 @@ class Stage:
         first: Precision = "medium" if self._in_bf16 else "bf16"
         other = self.rehearser.play(method, config, self._at(first), self.batch, steps=1)
         received = None
-        if self.spec.rounds > 1:
+        if self.spec.rounds.count > 1:
             received = self.rehearser.next_state(method, config, other.update)
         own = self.rehearser.play(method, config, self._at(last), self.batch, received=received)
         return own, other
@@ -79,7 +79,7 @@ class Stage:
         return Forecast(
             method=named.name,
             title=title,
-            traffic=traffic_of(played.visits),
+            traffic=traffic_of(played.visits, self.spec.rounds.buffered),
             memory=footprint_of(played.own, visits, machine.resident_bytes),
             pace=pace_of(self.spec, played.plain, played.bf16, machine),
         )

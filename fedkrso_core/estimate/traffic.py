@@ -1,56 +1,45 @@
 """Exact bytes of a job, from shapes: its rounds are played with payloads that are never made.
 
-The engine names the clients of each round and the states that they lack, `Method.sends` what each
-of them uploads, and `Method.aggregate` itself, run once on tensors without values, the shapes of
-the states. So nothing here knows a method. What is not exact: the digits of the numbers in
-`metrics`, which depend on the training; a typical number stands for them.
+`plan` says who begins with which round and is counted where, and what state comes of it; here all
+of that is sized. What is not exact: the digits of the numbers in `metrics`, which depend on the
+training; a typical number stands for them. Buffered rounds are those of virtual time, which are
+those of `fedkrso run`; with the service they depend on who is done when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedkrso_core import engine
-from fedkrso_core.estimate.encoding import Encoding, Shapes
-from fedkrso_core.estimate.tracker import NoValues
+from fedkrso_core.estimate.encoding import Encoding
+from fedkrso_core.estimate.plan import REQUIRED, Plan, PlannedRound
 from fedkrso_core.expect import Group
 from fedkrso_core.forecast import RoundTraffic, Traffic
-from fedkrso_core.method import Client, Method, Update, dtype_of, shape_of
+from fedkrso_core.method import Method, Update, shape_of
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec
 
-_REQUIRED = ""  # beside the names of the optional groups
 _TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A client's part of a round, in bytes; `held_up` and `held_down` without headers."""
+    """A client's part of a round, in bytes; `held_up` and `held_down` without headers.
+
+    In a synchronous round a client begins and is counted. In a buffered one there are visits of
+    clients that only begin (bytes_up 0), and of such that began earlier (bytes_down 0).
+    """
 
     client: int
     bytes_up: int
     bytes_down: int
     held_up: int  # tensors of its upload
     held_down: int  # tensors of the last state, which it holds while it trains
-
-
-@dataclass(frozen=True)
-class _Round:
-    """The names of the optional groups that each client sends, and the state that comes of it."""
-
-    number: int
-    sent: Mapping[int, Collection[str]]
-    scalars: Mapping[str, Any]
-
-    @property
-    def groups(self) -> list[str]:
-        """The groups that any client sends."""
-        return [_REQUIRED, *sorted(set().union(*self.sent.values()))]
+    counted: bool = True
 
 
 class Exchange:
@@ -69,92 +58,56 @@ class Exchange:
         num_examples: Sequence[int],
         sample: Update,
     ) -> None:
-        self.method, self.config, self.spec = method, config, spec
-        self.num_examples = num_examples
-        self._first = method.init(config, model, spec.seed)
-        expected = method.expect(config, model, self._first)
-        self._groups = {**expected.optional, _REQUIRED: expected.required}
+        self.method, self.num_examples = method, num_examples
+        first = method.init(config, model, spec.seed)
+        expected = method.expect(config, model, first)
+        self._groups = {**expected.optional, REQUIRED: expected.required}
         self._sample = replace(sample, metrics=dict.fromkeys(sample.metrics, _TYPICAL))
+        self._plan = Plan(
+            method, config, spec, model, num_examples, self._sample, self._groups, first
+        )
         optional = {name for group in expected.optional.values() for name in group.scalars}
         scalars = sample.upload.scalars.items()
         self._scalars = {name: value for name, value in scalars if name not in optional}
 
     def visits(self) -> list[list[Visit]]:
         """What each client of each round sends and gets."""
-        rounds = list(self._rounds())
-        used = sorted(set().union(*(one.groups for one in rounds)))
-        up = Encoding({name: self._groups[name].tensors for name in used})
-        down = Encoding(self._state_shapes(used))
+        rounds = list(self._plan.rounds())
+        up, down = Encoding(self._plan.sent_shapes()), Encoding(self._plan.shapes())
         upload = _Uploads(up, self._scalars, self._groups, self._sample.metrics)
-        states = [_sizes_of(self._first)]
+        states = [_sizes_of(self._plan.first)]
+        states += [_sizes(down, one.groups, one.scalars) for one in rounds]
         have: dict[int, int] = {}
-        visits = []
-        for one in rounds:
-            lacked = {c: engine.lacking(self.method, have.get(c), one.number) for c in one.sent}
-            visits.append(
-                [
-                    Visit(c, up_, sum(states[t][0] for t in lacked[c]), held_up, states[-1][1])
-                    for c, groups in one.sent.items()
-                    for up_, held_up in [upload.sizes(groups, self.num_examples[c])]
-                ]
+        begun: dict[tuple[int, int], Visit] = {}
+        return [self._visits(one, upload, states, have, begun) for one in rounds]
+
+    def _visits(
+        self,
+        one: PlannedRound,
+        upload: _Uploads,
+        states: Sequence[tuple[int, int]],
+        have: dict[int, int],
+        begun: dict[tuple[int, int], Visit],
+    ) -> list[Visit]:
+        """A round's visits; `have` and `begun` are carried from round to round."""
+        for client in one.begun:
+            up, held_up = upload.sizes(
+                self._plan.sent(client, one.number), self.num_examples[client]
             )
-            have |= dict.fromkeys(one.sent, one.number - 1)
-            states.append(_sizes(down, one.groups, one.scalars))
-        return visits
-
-    def _rounds(self) -> Iterator[_Round]:
-        state = self._first
-        for number in range(1, self.spec.rounds + 1):
-            clients = engine.participants(self.method, self.config, self.spec, state, number)
-            state = self._next_state(state, clients[0])
-            yield _Round(number, {c: self._sent(c, number) for c in clients}, state.scalars)
-
-    def _sent(self, client: int, number: int) -> Collection[str]:
-        who = Client(
-            id=client,
-            round=number,
-            seed=self.spec.seed,
-            local=self.spec.local,
-            num_examples=self.num_examples[client],
-            batches=lambda: iter(()),
-        )
-        return self.method.sends(self.config, who)
-
-    def _next_state(self, state: Payload, client: int) -> Payload:
-        """The new state with its true scalars; of each required tensor only one element.
-
-        `aggregate` is cheap on them, so that a thousand rounds take seconds.
-        """
-        tensors = {
-            name: torch.ones([1] * len(shape), dtype=dtype_of(dtype))
-            for name, (dtype, shape) in self._groups[_REQUIRED].tensors.items()
-        }
-        return self._aggregate(state, tensors, client)
-
-    def _state_shapes(self, groups: Sequence[str]) -> dict[str, Shapes]:
-        """The state's tensors that come of each group of the uploads."""
-        required = self._aggregated([_REQUIRED])
-        found: dict[str, Shapes] = {_REQUIRED: required}
-        for name in groups:
-            if name != _REQUIRED:
-                both = self._aggregated([_REQUIRED, name])
-                found[name] = {tensor: both[tensor] for tensor in both.keys() - required.keys()}
-        return found
-
-    def _aggregated(self, groups: Sequence[str]) -> Shapes:
-        tensors = {
-            name: torch.empty(shape, dtype=dtype_of(dtype), device="meta")
-            for group in groups
-            for name, (dtype, shape) in self._groups[group].tensors.items()
-        }
-        with NoValues():
-            state = self._aggregate(self._first, tensors, 0)
-        return {name: shape_of(tensor) for name, tensor in state.tensors.items()}
-
-    def _aggregate(self, state: Payload, tensors: Mapping[str, Tensor], client: int) -> Payload:
-        upload = replace(self._sample.upload, tensors=tensors)
-        update = replace(self._sample, upload=upload, num_examples=self.num_examples[client])
-        return self.method.aggregate(self.config, state, [update])
+            lacked = engine.lacking(self.method, have.get(client), one.number)
+            down = sum(states[t][0] for t in lacked)
+            held_down = states[one.number - 1][1]
+            begun[client, one.number] = Visit(client, up, down, held_up, held_down)
+        counted = {(visit.client, visit.began) for visit in one.counted}
+        have |= {client: began - 1 for client, began in counted}
+        own = [
+            visit if (client, began) in counted else replace(visit, bytes_up=0, counted=False)
+            for (client, began), visit in begun.items()
+            if began == one.number
+        ]
+        earlier = [begun[key] for key in sorted(counted) if key[1] < one.number]
+        both = own + [replace(visit, bytes_down=0) for visit in earlier]
+        return sorted(both, key=lambda visit: visit.client)
 
 
 @dataclass
@@ -171,7 +124,7 @@ class _Uploads:
         """Length of the body, and bytes of its tensors."""
         key = (frozenset(sent), len(str(num_examples)))
         if key not in self.known:
-            groups = [_REQUIRED, *sent]
+            groups = [REQUIRED, *sent]
             scalars = {**self.scalars, "num_examples": num_examples, "metrics": self.metrics}
             for name in groups:
                 scalars |= self.groups[name].scalars
@@ -188,15 +141,15 @@ def _sizes(
 
 def _sizes_of(payload: Payload) -> tuple[int, int]:
     shapes = {name: shape_of(tensor) for name, tensor in payload.tensors.items()}
-    return _sizes(Encoding({_REQUIRED: shapes}), [_REQUIRED], payload.scalars)
+    return _sizes(Encoding({REQUIRED: shapes}), [REQUIRED], payload.scalars)
 
 
-def traffic_of(rounds: Sequence[Sequence[Visit]]) -> Traffic:
+def traffic_of(rounds: Sequence[Sequence[Visit]], buffered: bool = False) -> Traffic:
     """The sums of a job's rounds."""
     planned = [
         RoundTraffic(
             round=number,
-            clients=len(visits),
+            clients=sum(visit.counted for visit in visits),
             bytes_up=sum(visit.bytes_up for visit in visits),
             bytes_down=sum(visit.bytes_down for visit in visits),
         )
@@ -206,6 +159,7 @@ def traffic_of(rounds: Sequence[Sequence[Visit]]) -> Traffic:
     visits = sum(one.clients for one in planned)
     return Traffic(
         rounds=planned,
+        exact=not buffered,
         bytes_up=up,
         bytes_down=down,
         bytes_up_per_client=round(up / visits),

@@ -29,6 +29,7 @@ from fedkrso_core.ops.adapters import (
     LoraConfig,
     adapter_shapes,
     merge_adapters,
+    rebase_adapters,
     train_adapters,
 )
 from fedkrso_core.ops.average import mean_of_uploads
@@ -68,6 +69,16 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(mean_of_uploads(updates), {"seed": state.scalars["seed"]})
 
 
+def rebase(
+    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
+) -> Update:
+    """A, B and the classifier: the values of now plus the client's own change of each.
+
+    The factors are rebased apart, just as they are averaged apart.
+    """
+    return rebase_adapters(config, model, state, began, update, weight)
+
+
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     """W <- W_0 + s B A, and the classifier."""
     merge_adapters(config, model, state)
@@ -84,5 +95,6 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
+    rebase=rebase,
     materialize=materialize,
 )

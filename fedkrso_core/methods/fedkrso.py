@@ -27,6 +27,10 @@ dense parts (classifier; with `train_norm_bias` also LayerNorm and biases). Down
 each round that the client lacks, the mean A_k of the seeds that any client used, and the dense
 parts.
 
+Buffered rounds: an update that is s rounds late has accumulators along the seeds of its own round.
+The state keeps them apart from the fresh ones, as A_{k + s K} with their seeds in "stale", so that
+W changes by exactly the weighted mean of what the clients changed. Not with weight decay.
+
 Server and clients end in the same weights: W is linear in the A_k, so the server's W is the mean
 of the clients' W up to rounding. The paper does not model decoupled weight decay, which leaves the
 span of the P_k; here the factor D carries it exactly. P is of signs unless `distribution` asks for
@@ -36,11 +40,10 @@ the paper's Gaussian numbers (the same E[P^T P] = I). The mean is weighted by ex
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -48,12 +51,14 @@ from fedkrso_core.errors import MethodError
 from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import mean_of_uploads
-from fedkrso_core.ops.fit import backward, lr_factor, make_optimizer, mean_loss, set_lr
+from fedkrso_core.ops.fit import make_optimizer, mean_loss
 from fedkrso_core.ops.layers import d_in_of, d_out_of, matrix_of
 from fedkrso_core.ops.projection import Distribution
 from fedkrso_core.ops.projection_numpy import checksum
+from fedkrso_core.ops.rebase import rebased
 from fedkrso_core.ops.reconstruct import reconstruct
-from fedkrso_core.ops.subspace import SubspaceLinear, draw, subspace_layers
+from fedkrso_core.ops.subspace import subspace_layers
+from fedkrso_core.ops.subspace_run import SubspaceRun
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -63,7 +68,7 @@ from fedkrso_core.ops.targets import (
     target_linears,
 )
 from fedkrso_core.payload import Payload
-from fedkrso_core.seeds import derive, generator
+from fedkrso_core.seeds import generator
 from fedkrso_core.spec import LocalSpec
 
 
@@ -146,10 +151,12 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     head = [dense[name] for name in head_names(model)]
     body = [dense[name] for name in _dense_names(config, model)[len(head) :]]
     with subspace_layers(model, layers, config.rank) as subspaces:
-        run = _Run(client, model, subspaces, make_optimizer(client.local, body, head))
+        run = SubspaceRun(client, model, subspaces, make_optimizer(client.local, body, head))
         for k in _chosen(config, client):
-            run.interval(k, seeds[k], config)
-    tensors = {f"dense/{name}": p for name, p in dense.items()} | run.accumulators()
+            run.interval(k, seeds[k], config.interval, config.distribution)
+    tensors: dict[str, Tensor] = {f"dense/{name}": p for name, p in dense.items()}
+    for k, totals in run.used.items():
+        tensors |= {_name(k, layer): total for layer, total in totals.items()}
     checks = {f"P/{k}": _checksum(config, layers, seeds[k]) for k in run.used}
     upload = Payload(tensors, {**checks, "decay": run.decay})
     return Update(upload, client.num_examples, mean_loss(run.losses, client))
@@ -161,70 +168,6 @@ def _chosen(config: Config, client: Client) -> Sequence[int]:
     rng = generator(client.seed, "intervals", client.round, *who)
     count = math.ceil(client.local.steps / config.interval)
     return [int(k) for k in rng.integers(0, config.seeds, count)]
-
-
-class _Run:
-    """A client's pass over its batches: where it is, and what it has accumulated."""
-
-    def __init__(
-        self,
-        client: Client,
-        model: nn.Module,
-        subspaces: dict[str, SubspaceLinear],
-        dense_optimizer: torch.optim.Optimizer,
-    ) -> None:
-        self.client, self.model, self.subspaces = client, model, subspaces
-        self.dense_optimizer = dense_optimizer
-        self.batches: Iterator[tuple[int, dict[str, Tensor]]] = enumerate(client.batches())
-        self.used: dict[int, dict[str, Tensor]] = {}
-        self.decay = 1.0
-        self.losses: list[Tensor] = []
-        model.train()
-
-    def interval(self, k: int, seed: int, config: Config) -> None:
-        """Trains for some steps in subspace k and adds what B became to A_k."""
-        draw(self.subspaces, seed, config.distribution)
-        # decay acts on W and on every accumulator alike, never on B through the optimizer
-        parameters = [layer.b for layer in self.subspaces.values()]
-        optimizer = make_optimizer(self.client.local, parameters, weight_decay=0.0)
-        for step, batch in islice(self.batches, config.interval):
-            self._step(step, batch, optimizer)
-        totals = self.used.setdefault(k, {})
-        for name, layer in self.subspaces.items():
-            layer.leave(derive(self.client.seed, "rounding", self.client.round, seed, name))
-            b = layer.b.detach().clone()
-            totals[name] = totals[name] + b if name in totals else b
-
-    def _step(self, step: int, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-        local = self.client.local
-        factor = lr_factor(local, step)
-        self.losses.append(backward(self.model, batch, local))
-        self._decay(1 - factor * local.lr * local.weight_decay)
-        for each in (optimizer, self.dense_optimizer):
-            set_lr(each, factor)
-            each.step()
-            each.zero_grad(set_to_none=True)
-        for layer in self.subspaces.values():
-            layer.write()
-        self.client.on_step(step + 1)
-
-    def _decay(self, factor: float) -> None:
-        if factor == 1.0:
-            return
-        self.decay *= factor
-        for layer in self.subspaces.values():
-            layer.decay(factor)
-        for totals in self.used.values():
-            for total in totals.values():
-                total.mul_(factor)
-
-    def accumulators(self) -> dict[str, Tensor]:
-        """A_k of the used seeds, by the names of the upload."""
-        return {
-            _name(k, layer): total
-            for k, totals in self.used.items()
-            for layer, total in totals.items()
-        }
 
 
 def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payload:
@@ -239,7 +182,43 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
         "decay": decay_mean,
         "next": _fresh_seeds(config, seed, number + 1),
     }
+    if stale := _stale_seeds(config, seed, number, tensors):
+        scalars["stale"] = stale
     return Payload(tensors, scalars)
+
+
+def check_stale(config: Config, local: LocalSpec) -> None:
+    """MethodError for weight decay: (D_c - 1) W of an old W lies in no span that is sent."""
+    if local.weight_decay:
+        raise MethodError(f"fedkrso with local.weight_decay {local.weight_decay:g}; allowed: 0")
+
+
+def rebase(
+    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
+) -> Update:
+    """weight A_k under the number k + s K, s rounds late; the dense parts on top of those of now.
+
+    What the client changed is sum_k A_k P_k with the P_k of its own round: exact in any later one.
+    """
+    first = config.seeds * (state.scalars["round"] - began.scalars["round"])
+    upload, parameters = update.upload, dict(model.named_parameters())
+    now, then = ({**parameters, **one.under("dense/")} for one in (state, began))
+    dense = rebased(upload.under("dense/"), now, then, weight)
+    tensors = {f"dense/{name}": value for name, value in dense.items()}
+    for name, total in upload.under("A/").items():
+        k, layer = name.split("/", 1)
+        tensors[_name(first + int(k), layer)] = total * weight
+    return replace(update, upload=replace(upload, tensors=tensors))
+
+
+def _stale_seeds(config: Config, seed: int, number: int, tensors: Iterable[str]) -> dict[str, int]:
+    """The seeds of earlier rounds that accumulators are along: k + s K is k of round number - s."""
+    stale = {int(name.split("/")[1]) for name in tensors if name.startswith("A/")}
+    return {
+        str(k): _fresh_seeds(config, seed, number - k // config.seeds)[k % config.seeds]
+        for k in sorted(stale)
+        if k >= config.seeds
+    }
 
 
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
@@ -252,11 +231,17 @@ def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     reconstruct(
         {name: matrix_of(layer) for name, layer in layers.items()},
         accumulated,
-        state.scalars["seeds"],
+        _seeds_of(state),
         config.rank,
         decay=state.scalars["decay"],
         distribution=config.distribution,
     )
+
+
+def _seeds_of(state: Payload) -> dict[int, int]:
+    """The seed of each number that an accumulator of the state may have."""
+    stale = {int(k): seed for k, seed in state.scalars.get("stale", {}).items()}
+    return dict(enumerate(state.scalars["seeds"])) | stale
 
 
 METHOD = Method(
@@ -272,4 +257,6 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     materialize=materialize,
+    rebase=rebase,
+    check_stale=check_stale,
 )

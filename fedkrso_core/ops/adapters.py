@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from fedkrso_core.method import Client, MethodConfig, Update
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.layers import d_in_of, d_out_of
 from fedkrso_core.ops.lora import initial_a, lora_layers, merge
+from fedkrso_core.ops.rebase import rebased
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -90,6 +92,30 @@ def train_adapters(
         metrics = fit(model, client, trained.values(), head.values())
     tensors: Mapping[str, Tensor] = trained | {f"dense/{name}": p for name, p in head.items()}
     return Update(Payload(tensors), client.num_examples, metrics)
+
+
+def rebase_adapters(
+    config: LoraConfig,
+    model: nn.Module,
+    state: Payload,
+    began: Payload,
+    update: Update,
+    weight: float,
+) -> Update:
+    """What the client changed of the sent factors and the classifier, on top of those of now."""
+    now, then = (_values(config, model, one) for one in (state, began))
+    tensors = rebased(update.upload.tensors, now, then, weight)
+    return replace(update, upload=replace(update.upload, tensors=tensors))
+
+
+def _values(config: LoraConfig, model: nn.Module, state: Payload) -> dict[str, Tensor]:
+    """What a client that starts from `state` would send without a step, by the payload's names."""
+    parameters = dict(model.named_parameters())
+    head = {f"dense/{name}": parameters[name] for name in head_names(model)}
+    adapters = starting_adapters(config, model, state).items()
+    factors = {f"A/{name}": a for name, (a, _) in adapters}
+    factors |= {f"B/{name}": b for name, (_, b) in adapters}
+    return {**head, **factors, **state.tensors}
 
 
 def merge_adapters(config: LoraConfig, model: nn.Module, state: Payload) -> None:

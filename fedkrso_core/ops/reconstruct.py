@@ -21,7 +21,7 @@ from fedkrso_core.ops.projection import Distribution, Scratch, groups, stacked_p
 def reconstruct(
     weights: Mapping[str, Tensor],
     accumulated: Mapping[str, Tensor],
-    seeds: Sequence[int],
+    seeds: Sequence[int] | Mapping[int, int],
     rank: int,
     *,
     decay: float = 1.0,

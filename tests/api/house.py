@@ -47,16 +47,21 @@ class House:
     def job(
         self,
         clients: int = 2,
-        rounds: int = 1,
+        rounds: int | dict[str, Any] = 1,
         forecast_up: list[int] | None = None,
+        per_round: int | None = None,
         clients_rules: dict[str, Any] | None = None,
         **changed: Any,
     ) -> str:
-        """A queued job in which every client takes part in every round."""
+        """A queued job in which every client takes part in every round, if not said otherwise."""
         spec = JobSpec.model_validate(
             {
                 "name": "toy",
-                "clients": {"count": clients, "per_round": clients, **(clients_rules or {})},
+                "clients": {
+                    "count": clients,
+                    "per_round": per_round or clients,
+                    **(clients_rules or {}),
+                },
                 "rounds": rounds,
                 "method": {"name": "toy"},
                 **changed,
@@ -67,7 +72,7 @@ class House:
             name="toy",
             state="queued",
             spec=spec.model_dump(mode="json"),
-            rounds=rounds,
+            rounds=spec.rounds.count,
             data_sha256="0" * 64,
             created_at=time.time(),
             priority=spec.priority,
@@ -79,7 +84,7 @@ class House:
             jobs.add_clients(session, job.id, [10] * clients)
         return job.id
 
-    def open_job(self, clients: int = 2, rounds: int = 1, **changed: Any) -> str:
+    def open_job(self, clients: int = 2, rounds: int | dict[str, Any] = 1, **changed: Any) -> str:
         """A job whose first round is open."""
         job_id = self.job(clients, rounds, **changed)
         self.advance(job_id)

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from api import settings as settings_module
+from api.coordinator.rounds import _inputs
 from api.db.jobs import OPEN_STATES
 from api.db.session import engine_of
 from api.errors import ApiError
 from api.schemas import AssignmentOut
 from fedkrso_core.budget import DIGITS
 from fedkrso_core.errors import PayloadError
+from fedkrso_core.payload import digest, encode
 from tests.api import databases
 from tests.api.house import House, toy_update
 from tests.api.process import forget
@@ -34,7 +36,10 @@ class Rounds(RuleBasedStateMachine):
     """A job whose workers and coordinators come in any order."""
 
     template: ClassVar[Path]
+    failure: ClassVar[str] = "clients failed"
+    rounds: ClassVar[Any] = ROUNDS
     limits: ClassVar[dict[str, Any]] = {}
+    examples: ClassVar[int] = 20
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +52,7 @@ class Rounds(RuleBasedStateMachine):
         forget()
         self.house = House(settings_module.settings(), engine_of(url), self.patch)
         self.house.settings.max_attempts = 3
-        self.job = self.house.job(CLIENTS, ROUNDS, **self.limits)
+        self.job = self.house.job(CLIENTS, self.rounds, **self.limits)
         self.claimed: list[AssignmentOut] = []
         self.closed_before = 0
 
@@ -75,7 +80,7 @@ class Rounds(RuleBasedStateMachine):
             assert job.model_sha256 is not None
         else:
             assert job.reason is not None
-            assert "clients failed" in job.reason
+            assert self.failure in job.reason
 
     @rule()
     def advance(self) -> None:
@@ -182,12 +187,56 @@ class LimitedRounds(Rounds):
         assert spent + CLIENTS * SIZE <= room
 
 
-@pytest.mark.parametrize("machine", [Rounds, LimitedRounds])
+class BufferedRounds(Rounds):
+    """The same with rounds that close at two updates of three clients."""
+
+    failure = "needed"
+    examples = 12
+    rounds: ClassVar[Any] = {
+        "count": ROUNDS,
+        "mode": "buffered",
+        "buffer": 2,
+        "staleness": "constant",
+        "max_staleness": 1,
+    }
+
+    @invariant()
+    def each_client_has_one_update_of_a_round(self) -> None:
+        counted = [
+            (seat.counted_in, seat.client)
+            for seat in self.house.seats(self.job)
+            if seat.counted_in is not None
+        ]
+        assert len(set(counted)) == len(counted)
+
+    @invariant()
+    def every_update_is_in_one_round(self) -> None:
+        last = self.house.get(self.job).rounds_closed
+        for seat in self.house.seats(self.job):
+            if seat.state == "done":
+                assert seat.counted_in is not None
+                assert seat.number <= seat.counted_in <= min(seat.number + 1, last + 1)
+            else:
+                assert seat.counted_in is None
+
+    @invariant()
+    def a_closed_round_holds_what_was_counted_in_it(self) -> None:
+        for row in self.house.rounds(self.job)[1:]:
+            if row.state == "closed":
+                assert _replayed(self.house, self.job, row.number) == row.digest
+
+
+def _replayed(house: House, job_id: str, number: int) -> str:
+    before, updates = _inputs(house.store, job_id, number)
+    return digest(encode(house.store.workload(house.get(job_id)).aggregate(before, updates)))
+
+
+@pytest.mark.parametrize("machine", [Rounds, LimitedRounds, BufferedRounds])
 def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path, machine: type[Rounds]) -> None:
     Rounds.template = sqlite_template
     case = machine.TestCase
     case.settings = settings(
-        max_examples=20,
+        max_examples=machine.examples,
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from fedkrso_core.method import Client, Method, MethodConfig, Update
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec, LocalSpec
+from fedkrso_core.stale import Counted, in_one_round
 
 
 def _init(config: Any, model: nn.Module, seed: int) -> Payload:
@@ -43,6 +45,13 @@ def _materialize(config: Any, model: nn.Module, state: Payload) -> None:
     pass
 
 
+def _rebase(
+    config: Any, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
+) -> Update:
+    tensors = {name: t * weight for name, t in update.upload.tensors.items()}
+    return replace(update, upload=replace(update.upload, tensors=tensors))
+
+
 TOY = Method(
     name="toy",
     title="Toy",
@@ -55,6 +64,7 @@ TOY = Method(
     aggregate=_aggregate,
     materialize=_materialize,
     check=_check,
+    rebase=_rebase,
 )
 
 
@@ -76,6 +86,10 @@ class ToyWorkload:
     def __init__(self, spec: JobSpec) -> None:
         self.spec, self.method, self.config = spec, TOY, MethodConfig()
         self.global_model = ToyModel()
+
+    def aggregate(self, state: Payload, counted: Iterable[Counted]) -> Payload:
+        updates = in_one_round(TOY, self.config, self.spec.rounds, object, state, counted)
+        return TOY.aggregate(self.config, state, updates)
 
     def initial_state(self) -> Payload:
         return TOY.init(self.config, self.global_model.model, self.spec.seed)

@@ -50,7 +50,7 @@ def simulate(monkeypatch: pytest.MonkeyPatch, make_round: Make) -> types.ModuleT
 
     def run(spec: Any, out: Path, on_round: Any, on_step: Any) -> dict[str, Any]:
         out.mkdir()
-        for number in range(1, spec.rounds + 1):
+        for number in range(1, spec.rounds.count + 1):
             on_step(number, 0, 1)
             on_round(make_round(number))
         return {"model_sha256": "abc", "loss": float("nan")}
@@ -89,7 +89,12 @@ def test_run_says_why_it_stopped_early(
     fedkrso: Fedkrso, job_file: Path, simulate: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = "budget.seconds: 61 s of 60 s used"
-    summary = {"model_sha256": "abc", "rounds": 1, "stopped": reason, "spec": {"rounds": 2}}
+    summary = {
+        "model_sha256": "abc",
+        "rounds": 1,
+        "stopped": reason,
+        "spec": {"rounds": {"count": 2}},
+    }
     monkeypatch.setattr(simulate, "run", lambda *_: summary)
     done = fedkrso("run", job_file, "--out", "out")
     assert done.exit_code == 0

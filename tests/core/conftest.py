@@ -18,6 +18,7 @@ from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.stale import Counted
 from fedkrso_core.workload import Workload
 
 TOPICS = {
@@ -143,7 +144,7 @@ def raw_job(tiny_model: Path, tiny_data: Path) -> Callable[..., dict[str, Any]]:
 def _merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(data)
     for name, value in changes.items():
-        replaces = name in ("method", "partition") or not isinstance(value, Mapping)
+        replaces = name in ("method", "partition", "rounds") or not isinstance(value, Mapping)
         merged[name] = value if replaces else _merged(merged.get(name, {}), value)
     return merged
 
@@ -173,10 +174,30 @@ class Federation:
         """Examples of each client."""
         return [len(rows) for rows in self.work.shares.rows]
 
-    def train(self, client: int, on_step: Callable[[int], None] = lambda _: None) -> Update:
-        """The client's update as the server gets it; the model is left as training left it."""
-        chain = [_state(self.states[n]) for n in engine.needed(self.method, self.round)]
-        return unpack(pack(self.work.train(chain, client, self.round, on_step).update))
+    def train(
+        self,
+        client: int,
+        on_step: Callable[[int], None] = lambda _: None,
+        began: int | None = None,
+    ) -> Update:
+        """The client's update as the server gets it; the model is left as training left it.
+
+        `began` is the round whose model it begins with, the open one if not given.
+        """
+        number = began or self.round
+        chain = [_state(self.states[n]) for n in engine.needed(self.method, number)]
+        return unpack(pack(self.work.train(chain, client, number, on_step).update))
+
+    def aggregate_late(self, updates: Mapping[int, tuple[Update, int]]) -> Payload:
+        """The new state of updates, given with the round that each client began with."""
+        counted = [
+            Counted(self.round - began, lambda update=update: update, self._began(began))
+            for _, (update, began) in sorted(updates.items())
+        ]
+        return self.work.aggregate(self.states[-1], counted)
+
+    def _began(self, began: int) -> Callable[[], Payload]:
+        return lambda: self.states[began - 1]
 
     def aggregate(self, updates: Mapping[int, Update]) -> Payload:
         """The new state of the updates, taken in the order of the clients."""
@@ -197,9 +218,10 @@ class Federation:
         """A copy of the weights that are in the model now."""
         return {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
-    def global_weights(self) -> dict[str, Tensor]:
-        """The global model after the last closed round."""
-        self.work.global_model.materialize([_state(state) for state in self.states])
+    def global_weights(self, last: int | None = None) -> dict[str, Tensor]:
+        """The global model after the last closed round, or after an earlier one."""
+        until = self.states if last is None else self.states[: last + 1]
+        self.work.global_model.materialize([_state(state) for state in until])
         return self.weights()
 
     def loss(self) -> float:

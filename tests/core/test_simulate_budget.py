@@ -102,7 +102,7 @@ def test_a_job_that_stopped_early_leaves_all_that_it_learned(
     limits = {"memory": 1000, "seconds": 1e-6}
     spec = job(rounds=5, evaluate={"every": 3}, budget={name: limits[name]})
     summary = run(spec, tmp_path, told.append)
-    assert (summary["rounds"], summary["spec"]["rounds"]) == (1, 5)
+    assert (summary["rounds"], summary["spec"]["rounds"]["count"]) == (1, 5)
     assert summary["stopped"].startswith(STOPPING[name])
     # the round was not due for an evaluation, but it is the last
     (record,) = ledger(tmp_path)

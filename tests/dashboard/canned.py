@@ -49,7 +49,13 @@ def open_round(number: int) -> Json:
 
 def clients_of(current: Json) -> list[Json]:
     """The first is done, the second trains, the third waits for another try; or all are done."""
-    common = {"steps": 10, "bytes_up": 0, "bytes_down": 325_000, "bytes_lost": 0}
+    common = {
+        "round": current["round"],
+        "steps": 10,
+        "bytes_up": 0,
+        "bytes_down": 325_000,
+        "bytes_lost": 0,
+    }
     done = {"state": "done", "attempt": 1, "step": 10, "bytes_up": 100_000, "num_examples": 120}
     done |= {"worker": "gpu-1:4242", "peak_memory_bytes": 310_000_000}
     beat = (datetime.now(UTC) - timedelta(seconds=4)).isoformat()

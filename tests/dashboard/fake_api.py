@@ -68,7 +68,7 @@ class FakeApi:
             "waiting_for": "client 7, last heartbeat 4 s ago" if state == "running" else None,
             "method": full.method.name,
             "model": full.model,
-            "rounds": full.rounds,
+            "rounds": full.rounds.count,
             "rounds_closed": 0,
             "bytes_up": 0,
             "bytes_down": 0,

@@ -49,7 +49,7 @@ def test_nothing_is_asked_before_the_button_is_pressed(
 ) -> None:
     fake_api.may_estimate.clear()
     app = open_page(PAGE)
-    app.number_input(key="field-rounds").set_value(3).run()
+    app.number_input(key="field-rounds.count").set_value(3).run()
     assert not app.metric
     assert not app.button(key="estimate-job").disabled
 
@@ -61,7 +61,7 @@ def test_the_form_can_be_used_while_the_server_measures(
     app = open_page(PAGE)
     app.button(key="estimate-job").click().run()
     assert app.button(key="estimate-job").disabled
-    app.number_input(key="field-rounds").set_value(3).run()
+    app.number_input(key="field-rounds.count").set_value(3).run()
     assert WAITING in _captions(app)
     fake_api.may_estimate.set()
     while WAITING in _captions(app):

@@ -58,11 +58,21 @@ def test_inputs_of_two_variants_never_share_a_key() -> None:
 
 
 def test_an_input_knows_its_kind_bounds_and_help() -> None:
-    rounds = _job_form()["rounds"]
+    rounds = _job_form()["rounds.count"]
     assert (rounds.kind, rounds.minimum, rounds.maximum) == ("integer", 1, 100_000)
     assert rounds.description == "Rounds to train"
     assert rounds.allowed == "at least 1, at most 100000"
     assert _job_form()["local.optimizer"].options == ("adamw", "sgd")
+
+
+def test_what_may_be_a_number_or_fields_is_drawn_as_fields() -> None:
+    form = _job_form()
+    assert "rounds" not in form
+    assert form["rounds.mode"].options == ("sync", "buffered")
+    assert form["rounds.buffer"].optional
+    job = nest(list(form.values()), {"rounds.count": 3, "rounds.mode": "sync"})
+    assert job["rounds"]["count"] == 3
+    assert "buffer" not in job["rounds"]
 
 
 def test_a_bound_that_no_browser_holds_is_left_to_the_server() -> None:
@@ -150,7 +160,7 @@ def test_a_number_outside_of_its_bounds_is_told_before_the_server_is_asked() -> 
     form = _job_form()
     assert complaints(form["local.lr"], 0.0) == ["0: allowed is more than 0"]
     assert complaints(form["local.lr"], 0.1) == []
-    assert complaints(form["rounds"], None) == []
+    assert complaints(form["rounds.count"], None) == []
 
 
 def test_a_message_of_the_server_goes_when_its_value_changes() -> None:
@@ -162,7 +172,7 @@ def test_a_message_of_the_server_goes_when_its_value_changes() -> None:
 
 
 def test_the_summary_names_wrong_fields_that_the_form_does_not_have() -> None:
-    errors = [{"field": "rounds", "message": "0"}, {"field": "job", "message": "odd"}]
+    errors = [{"field": "rounds.count", "message": "0"}, {"field": "job", "message": "odd"}]
     text = Refusal("Wrong job", errors).summary(list(_job_form().values()))
     assert text.splitlines() == [
         "The job was not accepted: 2 fields are wrong.",

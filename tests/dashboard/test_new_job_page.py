@@ -24,12 +24,25 @@ def test_submitting_the_defaults_leads_to_the_page_of_the_job(
 ) -> None:
     app = open_page(PAGE)
     app.text_input(key="field-name").input("mine")
-    app.number_input(key="field-rounds").set_value(2)
+    app.number_input(key="field-rounds.count").set_value(2)
     app.button(key="submit-job").click().run()
     assert not app.exception
-    assert fake_api.jobs["job1"]["spec"]["rounds"] == 2
+    assert fake_api.jobs["job1"]["spec"]["rounds"]["count"] == 2
     assert app.title[0].value == "mine"
     assert app.query_params["job"] == "job1"
+
+
+def test_a_buffered_job_can_be_submitted(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE)
+    app.selectbox(key="field-rounds.mode").select("buffered")
+    app.number_input(key="field-rounds.buffer").set_value(9)
+    app.button(key="submit-job").click().run()
+    assert any("9 of 4 clients at work" in text for text in _red(app))
+    app.number_input(key="field-rounds.buffer").set_value(3)
+    app.button(key="submit-job").click().run()
+    assert not app.exception
+    rounds = fake_api.jobs["job1"]["spec"]["rounds"]
+    assert (rounds["mode"], rounds["buffer"]) == ("buffered", 3)
 
 
 def test_another_method_brings_other_inputs(fake_api: FakeApi, open_page: OpenPage) -> None:
@@ -108,7 +121,7 @@ def test_the_message_goes_when_the_field_is_mended(open_page: OpenPage) -> None:
 
 def test_a_number_outside_of_its_bounds_is_told_at_once(open_page: OpenPage) -> None:
     app = open_page(PAGE)
-    app.number_input(key="field-rounds").set_value(0).run()
+    app.number_input(key="field-rounds.count").set_value(0).run()
     assert _red(app) == [r":red[0\: allowed is at least 1, at most 100000]"]
 
 

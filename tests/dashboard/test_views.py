@@ -57,6 +57,18 @@ def test_a_client_that_measured_nothing_has_an_empty_cell() -> None:
     assert memory.iloc[1:].isna().all()
 
 
+def test_late_clients_have_columns_of_their_own() -> None:
+    fake = FakeApi()
+    job = fake.add_job({"name": "demo"})
+    clients = fake.answer("GET", f"/v1/jobs/{job}/rounds/1/clients", {})[1]["items"]
+    assert "Weight" not in views.clients_table(clients, NOW)
+    clients[1] |= {"round": 2, "counted_in": 4, "staleness": 2, "weight": 0.577}
+    table = views.clients_table(clients, NOW)
+    row = table.loc[table["Client"] == clients[1]["client"]].iloc[0]
+    assert list(row[["Began with round", "Counted in round", "Rounds late"]]) == [2, 4, 2]
+    assert row["Weight"] == 0.577
+
+
 def test_no_rounds_give_empty_charts_that_say_so() -> None:
     captions = [figure.caption for figure in figures(views.rounds_frame([]), 6)]
     assert captions == [

@@ -90,7 +90,7 @@ def test_job_submitted_in_the_form_draws_its_curve(
         expect(page.locator(".st-key-problem-clients-per_round")).to_contain_text("1 to 2")
         _settled(page)
         _fill(page, "clients-per_round", "2")
-        _fill(page, "rounds", "6")
+        _fill(page, "rounds-count", "6")
         _fill(page, "local-steps", "300")
         _fill(page, "local-max_length", "16")
         page.get_by_role("button", name="Submit job").click()

@@ -22,6 +22,11 @@ from fedkrso_core.simulate import run
 from fedkrso_core.spec import JobSpec
 
 PARTIAL = {"rounds": 5, "clients": {"count": 3, "per_round": 2}, "local": {"steps": 3}}
+BUFFERED: dict[str, Any] = {
+    "rounds": {"count": 5, "mode": "buffered", "buffer": 1},
+    "clients": {"count": 3, "per_round": 3},
+    "local": {"steps": 3},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"name": name} for name in METHODS},
     "few layers": {"name": "fedit", "targets": ["query", "value"], "rank": 2},
@@ -55,6 +60,22 @@ def test_the_forecast_is_what_a_job_sends(
     assert within(traffic.bytes_up, totals["bytes_up"])
     assert within(traffic.bytes_down, totals["bytes_down"])
     assert traffic.bytes_up_per_client == round(traffic.bytes_up / 10)
+
+
+@pytest.mark.parametrize("method", ["fedkrso", "one seed", "fedavg", "fedit"])
+def test_the_forecast_is_what_a_buffered_run_sends(
+    forecast: Callable[..., Forecasts], job: Callable[..., JobSpec], tmp_path: Path, method: str
+) -> None:
+    changes = {**BUFFERED, "method": VARIANTS[method]}
+    run(job(**changes), tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    traffic = forecast(**changes).forecasts[0].traffic
+    assert traffic is not None
+    assert not traffic.exact
+    for planned, record in zip(traffic.rounds, records, strict=True):
+        assert planned.clients == len(record["clients"]) == 1
+        assert planned.bytes_up == pytest.approx(record["bytes_up"], rel=0.001)
+        assert planned.bytes_down == pytest.approx(record["bytes_down"], rel=0.001)
 
 
 def test_decay_changes_only_digits(

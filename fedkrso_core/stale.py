@@ -1,0 +1,62 @@
+"""The updates of a round, each in terms of that round: stale ones are rebased and weighted down.
+
+An update is counted in round t and was trained from the model that round t - s began with; s is its
+staleness. With n_c the client's rows, w(s) of `rounds_spec` and Delta_c the client's own change,
+
+    x_t = x_{t-1} + sum_c n_c w(s_c) Delta_c / sum_c n_c
+
+As in FedBuff (Nguyen et al., arXiv 2106.06639, Algorithm 1) the sum is divided by the size of the
+buffer, here counted in rows, and not by the sum of the weights: a buffer full of stale updates
+makes a smaller step, where dividing by the weights would undo them whenever all are equally stale.
+With only fresh updates this is the mean of a synchronous round, bit for bit: a fresh update is
+handed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from fedkrso_core.errors import MethodError
+from fedkrso_core.method import Method, Update
+from fedkrso_core.payload import Payload
+from fedkrso_core.rounds_spec import RoundsSpec
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An update that is counted in a round; `began` gives the state that its client began with."""
+
+    staleness: int
+    update: Callable[[], Update]
+    began: Callable[[], Payload]
+
+
+def in_one_round(
+    method: Method,
+    config: Any,
+    rounds: RoundsSpec,
+    untrained: Callable[[], nn.Module],
+    state: Payload,
+    counted: Iterable[Counted],
+) -> Iterator[Update]:
+    """The updates for `Method.aggregate`, one in memory at a time, in the order given.
+
+    `state` is that before the round; `untrained` gives the model as state 0 has it, and is asked
+    once if any update is stale.
+    """
+    base = cache(untrained)
+
+    def fresh(one: Counted) -> Update:
+        if one.staleness == 0:
+            return one.update()
+        if method.rebase is None:
+            raise MethodError(f"{method.name} takes no updates of an earlier round")
+        weight = rounds.weight(one.staleness)
+        return method.rebase(config, base(), state, one.began(), one.update(), weight)
+
+    return map(fresh, counted)
