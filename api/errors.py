@@ -24,7 +24,9 @@ _TITLES = {
     "not-found": "There is no such thing",
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
-    "too-large": "The body is too large",
+    "too-large": "The request is too large",
+    "too-many-requests": "Too many requests",
+    "too-many-jobs": "The project has too many open jobs",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",
     "invalid-request": "The request is malformed",
@@ -37,10 +39,16 @@ class ApiError(Exception):
     """A refusal: status, stable kind, and a message with the offending value."""
 
     def __init__(
-        self, status: int, kind: str, detail: str, errors: tuple[Problem, ...] = ()
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        errors: tuple[Problem, ...] = (),
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
+        self.headers = headers
 
 
 def not_found(what: str, value: object) -> ApiError:
@@ -67,7 +75,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
+def answer(error: ApiError) -> Response:
+    """The refusal as a problem document."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else error.headers
     body = ProblemOut(
         type=f"urn:fedkrso:problem:{error.kind}",
         title=_TITLES[error.kind],
@@ -92,15 +102,14 @@ def _json(value: Any) -> Any:
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return _answer(error, headers)
+    return answer(error)
 
 
 async def _on_core_error(request: Request, error: Exception) -> Response:
     if isinstance(error, SpecError):
-        return _answer(ApiError(422, "invalid-job", str(error), error.problems))
+        return answer(ApiError(422, "invalid-job", str(error), error.problems))
     kind = "invalid-update" if isinstance(error, PayloadError) else "invalid-request"
-    return _answer(ApiError(422, kind, str(error)))
+    return answer(ApiError(422, kind, str(error)))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -109,7 +118,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     schema: type[BaseModel] = JobSpec if about_job else BaseModel
     problems = tuple(p for e in error.errors() for p in _problems(e, schema))
     kind = "invalid-job" if about_job else "invalid-request"
-    return _answer(ApiError(422, kind, "; ".join(map(str, problems)), problems))
+    return answer(ApiError(422, kind, "; ".join(map(str, problems)), problems))
 
 
 def _problems(error: Any, schema: type[BaseModel]) -> list[Problem]:
@@ -122,16 +131,16 @@ def _problems(error: Any, schema: type[BaseModel]) -> list[Problem]:
 async def _on_data(request: Request, error: Exception) -> Response:
     """PostgreSQL takes no NUL character in a text, wherever in the request it came from."""
     detail = "a value of the request cannot be stored: text without the character NUL is allowed"
-    return _answer(ApiError(422, "invalid-request", detail))
+    return answer(ApiError(422, "invalid-request", detail))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = "not-found" if error.status_code == 404 else "invalid-request"
+    kind = {404: "not-found", 413: "too-large"}.get(error.status_code, "invalid-request")
     detail = f"{error.detail}: {request.method} {request.url.path}"
-    return _answer(ApiError(error.status_code, kind, detail))
+    return answer(ApiError(error.status_code, kind, detail))
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     logging.getLogger("api").error("%s %s", request.method, request.url.path, exc_info=error)
-    return _answer(ApiError(500, "internal", "the error is in the server's log"))
+    return answer(ApiError(500, "internal", "the error is in the server's log"))

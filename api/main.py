@@ -9,21 +9,24 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import errors
+from api.body_limit import Envelope
 from api.deps import database
-from api.routes import catalogue, clients, health, jobs
+from api.routes import access, audit, catalogue, clients, health, jobs, projects
 from api.services import keys
 from api.settings import settings
-from fedkrso_core import __version__
+from fedkrso_core import __version__, redact
+
+redact.install()
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     for secret, role in (
-        (settings().bootstrap_api_key, "user"),
+        (settings().bootstrap_api_key, "admin"),
         (settings().bootstrap_worker_key, "worker"),
     ):
         if secret:
-            keys.store(database(), secret, role)
+            keys.store(database(), secret, role)  # type: ignore[arg-type]
     threading.Thread(target=_warm_up, daemon=True).start()
     yield
 
@@ -42,5 +45,15 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, clients, catalogue, health):
-    app.include_router(module.router)
+app.add_middleware(Envelope)
+for router in (
+    jobs.router,
+    clients.router,
+    catalogue.router,
+    access.users_router,
+    access.keys_router,
+    projects.router,
+    audit.router,
+    health.router,
+):
+    app.include_router(router)

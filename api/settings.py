@@ -6,10 +6,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
+from limits import parse
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
+
+
+def _rate(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate; allowed: such as 100/second, 6000/minute") from None
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -20,8 +32,8 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(expanded)] = Field(
         default_factory=home, description="State folder of the embedded default"
     )
-    database_url: str = Field("", description="Default: SQLite in the state folder")
-    broker_url: str = Field("filesystem://", description="Celery's broker")
+    database_url: str = Field("", repr=False, description="Default: SQLite in the state folder")
+    broker_url: str = Field("filesystem://", repr=False, description="Celery's broker")
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
     round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
     quorum: float = Field(
@@ -32,8 +44,24 @@ class Settings(BaseSettings):
     rehint_s: float = Field(20.0, gt=0, description="Work that nobody took is announced again")
     aggregate_lease_s: float = Field(20.0, gt=0, description="A silent coordinator is replaced")
     upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
-    bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
-    bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
+    body_limit_bytes: int = Field(
+        2**20, gt=0, description="Largest body of any request but an update"
+    )
+    max_open_jobs: int = Field(
+        100, ge=0, description="Jobs of a project that have not ended; a project may have its own"
+    )
+    rate_reads: Rate = Field("6000/minute", description="Reads of one key")
+    rate_writes: Rate = Field("1200/minute", description="Submits, cancels and the like of one key")
+    rate_uploads: Rate = Field("12000/minute", description="Updates handed in with one key")
+    rate_work: Rate = Field(
+        "120000/minute", description="Claims, downloads and give-backs of one worker key"
+    )
+    bootstrap_api_key: str = Field(
+        "", repr=False, description="Key stored (hashed) at start, role admin"
+    )
+    bootstrap_worker_key: str = Field(
+        "", repr=False, description="Key stored (hashed) at start, role worker"
+    )
 
     @property
     def database(self) -> str:

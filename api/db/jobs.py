@@ -9,13 +9,22 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Client, Event, Export, Job
+from fedkrso_core.redact import redact
 
 OPEN_STATES = ("queued", "running")
 
 
-def page(session: Session, state: str | None, after: Job | None, limit: int) -> Sequence[Job]:
-    """Jobs, newest first, those before `after`."""
+def page(
+    session: Session,
+    state: str | None,
+    after: Job | None,
+    limit: int,
+    projects: frozenset[str] | None = None,
+) -> Sequence[Job]:
+    """Jobs of some projects (None: of all), newest first, those before `after`."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if projects is not None:
+        query = query.where(Job.project.in_(projects))
     if state is not None:
         query = query.where(Job.state == state)
     if after is not None:
@@ -89,7 +98,7 @@ def clients_of(session: Session, job_id: str, clients: Sequence[int]) -> list[Cl
 
 def add_event(session: Session, job_id: str, at: float, kind: str, text: str, **data: Any) -> None:
     """Notes what happened, in the transaction in which it happened."""
-    session.add(Event(job_id=job_id, at=at, kind=kind, text=text, data=data))
+    session.add(Event(job_id=job_id, at=at, kind=kind, text=redact(text), data=data))
 
 
 def events(session: Session, job_id: str, after: int, limit: int) -> Sequence[Event]:
