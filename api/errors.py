@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
+from fedkrso_core.redact import redact
 from fedkrso_core.spec import JobSpec, problems_of
 
 _TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
@@ -82,8 +83,8 @@ def answer(error: ApiError) -> Response:
         type=f"urn:fedkrso:problem:{error.kind}",
         title=_TITLES[error.kind],
         status=error.status,
-        detail=error.detail,
-        errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
+        detail=redact(error.detail),
+        errors=[ProblemItem(field=p.field, message=redact(p.message), value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
     # escaped to ASCII: a request may hold half a character, which has no UTF-8
@@ -92,7 +93,9 @@ def answer(error: ApiError) -> Response:
 
 
 def _json(value: Any) -> Any:
-    """The value, or in words what JSON cannot say: NaN, bytes."""
+    """The value, or in words what JSON cannot say: NaN, bytes. A secret is not repeated."""
+    if isinstance(value, str):
+        return redact(value)
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
