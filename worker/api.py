@@ -12,6 +12,7 @@ import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 _GIVE_UP_S = 120
+_TOO_MANY = 429
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -24,9 +25,10 @@ class Refused(Exception):
 
 
 def _passing(error: BaseException) -> bool:
-    """Worth another try: the network, or a server that restarts."""
+    """Worth another try: the network, a server that restarts, or one that asks to go slower."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500
+        status = error.response.status_code
+        return status >= 500 or status == _TOO_MANY
     return isinstance(error, httpx.TransportError)
 
 
@@ -109,7 +111,7 @@ def _lease(assignment: dict[str, Any]) -> dict[str, str]:
 def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.status_code == 409:
         raise LeaseLost(_detail(answer))
-    if answer.is_client_error:
+    if answer.is_client_error and answer.status_code != _TOO_MANY:
         raise Refused(_detail(answer))
     return answer.raise_for_status()
 

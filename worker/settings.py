@@ -20,5 +20,5 @@ class Settings(BaseSettings):
         default_factory=home, description="State folder: queue, cache, snapshots"
     )
     server: str = Field("http://127.0.0.1:8000", description="The API's address")
-    api_key: str = Field("", description="A key of role worker")
-    broker_url: str = Field("filesystem://", description="Celery's broker")
+    api_key: str = Field("", repr=False, description="A key of role worker")
+    broker_url: str = Field("filesystem://", repr=False, description="Celery's broker")

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.signals import worker_shutting_down
 
+from fedkrso_core import redact
 from messaging import queues
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.client import ClientProcess
 
+redact.install()
 _settings = Settings()
 app = Celery("worker")
 app.conf.update(queues.settings(_settings.broker_url, _settings.home / "queue"))

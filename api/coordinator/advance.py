@@ -23,6 +23,7 @@ from api.db.tables import Job
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
+from fedkrso_core.redact import redact
 
 _log = logging.getLogger("api.coordinator")
 _MAX_ERRORS = 3
@@ -95,7 +96,7 @@ def _release_expired(session: Session, s: Store, job_id: str) -> int:
 
 
 def _fail(s: Store, job_id: str, reason: str) -> None:
-    now = time.time()
+    now, reason = time.time(), redact(reason)
     with writing(s.engine) as session:
         if jobs.move(session, job_id, jobs.OPEN_STATES, "failed", reason=reason, finished_at=now):
             rounds.cancel_seats(session, job_id)

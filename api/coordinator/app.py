@@ -8,7 +8,9 @@ from celery.signals import worker_process_init, worker_ready
 
 from api.coordinator.ticker import Ticker
 from api.queue import celery_app
+from fedkrso_core import redact
 
+redact.install()
 app = celery_app()
 app.conf.include = ["api.coordinator.tasks"]
 

@@ -22,6 +22,7 @@ from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
+from fedkrso_core.redact import redact
 
 
 def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
@@ -120,7 +121,7 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     """Takes a lease away: back to pending, or failed when it has had all its attempts."""
     now = time.time()
     seat.lease_hash = seat.lease_until = None
-    seat.error, seat.hinted_at = reason, now
+    seat.error, seat.hinted_at = redact(reason), now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"
     text = f"Client {seat.client} lost its lease ({which}): {reason}"

@@ -47,7 +47,9 @@ def test_an_upload_carries_lease_digest_and_report(api: Api, service: FakeServic
     assert asked.body == DATA
 
 
-@pytest.mark.parametrize("failure", [problem(500, "oops"), problem(503, "restarting"), BROKEN])
+@pytest.mark.parametrize(
+    "failure", [problem(500, "oops"), problem(503, "restarting"), problem(429, "slower"), BROKEN]
+)
 def test_a_passing_failure_is_tried_again(api: Api, service: FakeService, failure: Any) -> None:
     service.gives(failure, failure, ok({}))
     api.upload(ASSIGNMENT, DATA, REPORT)
