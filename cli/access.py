@@ -44,9 +44,13 @@ RoleOption = Annotated[
 
 
 def answer(
-    server: str | None, key: str | None, as_json: bool, show: Callable[[Json], Any], *asked: Any,
+    server: str | None,
+    key: str | None,
+    as_json: bool,
+    show: Callable[[Json], Any],
+    *asked: str,
     **more: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Asks the service and shows its answer; `asked` is the method and the parts of the path."""
     with options.connect(server, key) as client:
         found = client.ask(*asked, **more)
@@ -85,16 +89,15 @@ def _table(kind: str) -> Callable[[Json], Any]:
 def create_key(
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
     user: OfUser = None,
-    worker: Annotated[bool, typer.Option("--worker", help="For training clients (admins).")] = False,
-    days: Annotated[int | None, typer.Option(min=1, help="Valid for so long. [default: for ever]")]
-    = None,
+    worker: Annotated[bool, typer.Option("--worker", help="For training (admins).")] = False,
+    days: Annotated[int | None, typer.Option(min=1, help="Valid for so many days.")] = None,
     server: ServerUrl = None,
     key: Key = None,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a key and print it, this once."""
-    body = {"label": label, "role": "worker" if worker else "user", "user": user}
-    body |= {"expires_in_s": None if days is None else days * DAY_S}
+    body: Json = {"label": label, "role": "worker" if worker else "user", "user": user}
+    body["expires_in_s"] = None if days is None else days * DAY_S
     answer(server, key, as_json, _show_key, "POST", "keys", json=body)
 
 
