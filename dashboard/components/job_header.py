@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.components.connection import api, problems_shown
+from dashboard.components.sign_in import may_act
 from dashboard.components.state_badge import draw_state
 
 Json = Mapping[str, Any]
@@ -20,9 +21,10 @@ def draw_header(job: Json, now: datetime) -> None:
     st.title(words.plain(job["name"]), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", key="job-state"):
         draw_state(job["state"])
-        what = words.sentence([job["method"], job["model"], f"started {_start(job, now)}"])
+        started = f"started {_start(job, now)}"
+        what = words.sentence([words.whose(job), job["method"], job["model"], started])
         st.caption(words.plain(what), width="content")
-        if words.is_live(job):
+        if words.is_live(job) and may_act():
             _draw_cancel(job["id"])
     st.progress(*words.progress(job))
     if job["state"] == "failed":

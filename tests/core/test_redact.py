@@ -66,6 +66,18 @@ def test_no_log_record_has_a_secret_wherever_it_stands(log: io.StringIO) -> None
     assert "pass@" not in log.getvalue()
 
 
+def test_an_access_log_keeps_its_form(log: io.StringIO) -> None:
+    from uvicorn.logging import AccessFormatter
+
+    logger = logging.getLogger("test.redact")
+    form = '%(client_addr)s "%(request_line)s" %(status_code)s'
+    logger.handlers[-1].setFormatter(AccessFormatter(form, use_colors=False))
+    args = ("127.0.0.1:5", "DELETE", f"/v1/keys/{KEY}", "1.1", 404)
+    logger.warning('%s - "%s %s HTTP/%s" %d', *args)
+    path = "/v1/keys/fk_0123456789abcdef_***"
+    assert log.getvalue() == f'127.0.0.1:5 "DELETE {path} HTTP/1.1" 404 Not Found\n'
+
+
 def test_numbers_keep_their_type_for_formatters(log: io.StringIO) -> None:
     logging.getLogger("test.redact").warning("%05d %.2f", 42, 0.5)
     assert log.getvalue() == "00042 0.50\n"
