@@ -5,6 +5,7 @@ A new route without a line in RULES fails: say here who may use it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 
 from api.guard import Guarded
 from api.main import app
+from api.services import keys, projects
 from tests.api import people
 from tests.api.house import House
 
@@ -146,6 +148,31 @@ def test_without_a_key_nothing_of_a_body_is_looked_at(client: TestClient, key: s
         method, path = operation.split(" ", 1)
         answer = client.request(method, path, headers=headers, content=BROKEN)
         assert answer.status_code == 401, operation
+
+
+@pytest.mark.parametrize("lost", ["key", "membership"])
+def test_a_stream_ends_when_its_reader_may_not_read_any_more(
+    client: TestClient,
+    engine: Engine,
+    jobs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+) -> None:
+    monkeypatch.setattr("api.routes.jobs._RECHECK_S", 0.0)
+    key = people.user(engine, "u", "viewer", "ours")
+
+    def lose() -> None:
+        if lost == "key":
+            keys.revoke(engine, people.ADMIN, key.id)
+        else:
+            projects.remove_member(engine, "ours", "u", 100)
+
+    later = threading.Timer(1.0, lose)
+    later.start()
+    answer = client.get(f"/v1/jobs/{jobs['ours']}/events", headers=people.bearer(key))
+    later.join()
+    assert "round-opened" in answer.text  # the job goes on, its stream does not
+    assert client.get(f"/v1/jobs/{jobs['ours']}").json()["state"] == "running"
 
 
 def test_a_list_has_the_jobs_of_the_callers_projects_alone(
