@@ -19,8 +19,9 @@ from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
 from fedkrso_core.spec import JobSpec, problems_of
 from telemetry import facts
+from telemetry.redact import redact
 
-_RETRY_AFTER_S = 2
+_COME_AGAIN = {"Retry-After": "2"}
 _TAKE_A_JOB = ("/v1/jobs", "/v1/jobs:estimate")
 _TITLES = {
     "unauthorized": "A valid API key is needed",
@@ -29,8 +30,10 @@ _TITLES = {
     "conflict": "That is not possible in the present state",
     "stale-lease": "The lease is not yours any more",
     "too-late": "The update comes too late to be counted",
-    "too-large": "The body is too large",
     "no-room": "The service has no room for it",
+    "too-large": "The request is too large",
+    "too-many-requests": "Too many requests",
+    "too-many-jobs": "The project has too many open jobs",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",
     "invalid-request": "The request is malformed",
@@ -44,10 +47,16 @@ class ApiError(Exception):
     """A refusal: status, stable kind, and a message with the offending value."""
 
     def __init__(
-        self, status: int, kind: str, detail: str, errors: tuple[Problem, ...] = ()
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        errors: tuple[Problem, ...] = (),
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
+        self.headers = headers
 
 
 def not_found(what: str, value: object) -> ApiError:
@@ -84,13 +93,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, on_unexpected)
 
 
-def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
+def answer(error: ApiError) -> Response:
+    """The refusal as a problem document."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else error.headers
     body = ProblemOut(
         type=f"urn:fedkrso:problem:{error.kind}",
         title=_TITLES[error.kind],
         status=error.status,
-        detail=error.detail,
-        errors=[ProblemItem(field=p.field, message=p.message, value=_json(p.value))
+        detail=redact(error.detail),
+        errors=[ProblemItem(field=p.field, message=redact(p.message), value=_json(p.value))
                 for p in error.errors],
     )  # fmt: skip
     facts.note(problem=error.kind, detail=error.detail[:500])
@@ -100,7 +111,9 @@ def _answer(error: ApiError, headers: dict[str, str] | None = None) -> Response:
 
 
 def _json(value: Any) -> Any:
-    """The value, or in words what JSON cannot say: NaN, bytes."""
+    """The value, or in words what JSON cannot say: NaN, bytes. A secret is not repeated."""
+    if isinstance(value, str):
+        return redact(value)
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -110,15 +123,14 @@ def _json(value: Any) -> Any:
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return _answer(error, headers)
+    return answer(error)
 
 
 async def _on_core_error(request: Request, error: Exception) -> Response:
     if isinstance(error, SpecError):
-        return _answer(ApiError(422, "invalid-job", str(error), error.problems))
+        return answer(ApiError(422, "invalid-job", str(error), error.problems))
     kind = "invalid-update" if isinstance(error, PayloadError) else "invalid-request"
-    return _answer(ApiError(422, kind, str(error)))
+    return answer(ApiError(422, kind, str(error)))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
@@ -127,7 +139,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     schema: type[BaseModel] = JobSpec if about_job else BaseModel
     problems = tuple(p for e in error.errors() for p in _problems(e, schema))
     kind = "invalid-job" if about_job else "invalid-request"
-    return _answer(ApiError(422, kind, "; ".join(map(str, problems)), problems))
+    return answer(ApiError(422, kind, "; ".join(map(str, problems)), problems))
 
 
 def _problems(error: Any, schema: type[BaseModel]) -> list[Problem]:
@@ -140,33 +152,34 @@ def _problems(error: Any, schema: type[BaseModel]) -> list[Problem]:
 async def _on_data(request: Request, error: Exception) -> Response:
     """PostgreSQL takes no NUL character in a text, wherever in the request it came from."""
     detail = "a value of the request cannot be stored: text without the character NUL is allowed"
-    return _answer(ApiError(422, "invalid-request", detail))
+    return answer(ApiError(422, "invalid-request", detail))
 
 
 async def _on_database(request: Request, error: Exception) -> Response:
     if "disk is full" in str(error):  # SQLite says so in words alone
-        return _answer(ApiError(507, "no-room", "no room on the disk of the service's database"))
+        return answer(ApiError(507, "no-room", "no room on the disk of the service's database"))
     if not is_outage(error):
         raise error
     log = logging.getLogger("api")
     log.warning("%s %s: %s", request.method, request.url.path, type(error).__name__)
-    problem = ApiError(503, "unavailable", "the database does not answer; try again in a moment")
-    return _answer(problem, {"Retry-After": str(_RETRY_AFTER_S)})
+    detail, headers = "the database does not answer; try again in a moment", _COME_AGAIN
+    problem = ApiError(503, "unavailable", detail, headers=headers)
+    return answer(problem)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     """Nobody reads the answer; it keeps a traceback out of the log."""
-    return _answer(ApiError(400, "invalid-request", "the body ended before it was whole"))
+    return answer(ApiError(400, "invalid-request", "the body ended before it was whole"))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = "not-found" if error.status_code == 404 else "invalid-request"
+    kind = {404: "not-found", 413: "too-large"}.get(error.status_code, "invalid-request")
     detail = f"{error.detail}: {request.method} {request.url.path}"
-    return _answer(ApiError(error.status_code, kind, detail))
+    return answer(ApiError(error.status_code, kind, detail))
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
     """500: what happened is in the log, not in the answer."""
     logging.getLogger("api").error("%s %s", request.method, request.url.path, exc_info=error)
-    return _answer(ApiError(500, "internal", "the error is in the server's log"))
+    return answer(ApiError(500, "internal", "the error is in the server's log"))

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import errors
+from api.body_limit import Envelope
 from api.deps import database
 from api.request_log import RequestLog
-from api.routes import catalogue, clients, health, jobs, life, metrics
+from api.routes import access, audit, catalogue, clients, health, jobs, life, metrics, projects
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
@@ -22,11 +23,11 @@ from telemetry import logs
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     logs.configure("api", secrets=settings().secrets())
     for secret, role in (
-        (settings().bootstrap_api_key, "user"),
+        (settings().bootstrap_api_key, "admin"),
         (settings().bootstrap_worker_key, "worker"),
     ):
         if secret:
-            keys.store(database(), secret, role)
+            keys.store(database(), secret, role)  # type: ignore[arg-type]
     threading.Thread(target=_warm_up, daemon=True).start()
     yield
 
@@ -45,6 +46,18 @@ app = FastAPI(
     lifespan=_lifespan,
 )
 errors.install(app)
-for module in (jobs, life, clients, catalogue, health, metrics):
-    app.include_router(module.router, responses=errors.problem_responses(503))
+for router in (
+    jobs.router,
+    life.router,
+    clients.router,
+    catalogue.router,
+    access.users_router,
+    access.keys_router,
+    projects.router,
+    audit.router,
+    health.router,
+    metrics.router,
+):
+    app.include_router(router, responses=errors.problem_responses(503))
+app.add_middleware(Envelope)
 app.add_middleware(RequestLog)

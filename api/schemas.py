@@ -50,6 +50,8 @@ class JobOut(BaseModel):
     """A job as it stands now."""
 
     id: str = Field(examples=["f8207b594a4b"])
+    project: str = Field("default", description="Seen by its members alone")
+    created_by: str | None = Field(None, description="The user that submitted it")
     name: str = Field(examples=["demo"])
     state: JobState
     reason: str | None = Field(None, description="Why it failed, stopped early or has no room")

@@ -6,12 +6,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
+from limits import parse
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fedkrso_core.home import expanded, home
 from messaging.queues import LONGEST_TASK_S, NAME, PREFIX
 from telemetry.redact import passwords
+
+
+def _rate(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate; allowed: such as 100/second, 6000/minute") from None
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -22,8 +34,8 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(expanded)] = Field(
         default_factory=home, description="State folder of the embedded default"
     )
-    database_url: str = Field("", description="Default: SQLite in the state folder")
-    broker_url: str = Field("filesystem://", description="Celery's broker")
+    database_url: str = Field("", repr=False, description="Default: SQLite in the state folder")
+    broker_url: str = Field("filesystem://", repr=False, description="Celery's broker")
     queue_prefix: str = Field(
         PREFIX, pattern=NAME, description="Keeps two installations on one broker apart"
     )
@@ -53,10 +65,28 @@ class Settings(BaseSettings):
         64 * 2**20, ge=0, description="Room on the disk that uploads leave to the service"
     )
     upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
-    bootstrap_api_key: str = Field("", description="Key stored (hashed) at start, role user")
-    bootstrap_worker_key: str = Field("", description="Key stored (hashed) at start, role worker")
+    body_limit_bytes: int = Field(
+        2**20, gt=0, description="Largest body of any request but an update"
+    )
+    max_open_jobs: int = Field(
+        100, ge=0, description="Jobs of a project that have not ended; a project may have its own"
+    )
+    rate_reads: Rate = Field("6000/minute", description="Reads of one key")
+    rate_writes: Rate = Field("1200/minute", description="Submits, cancels and the like of one key")
+    rate_uploads: Rate = Field("12000/minute", description="Updates handed in with one key")
+    rate_work: Rate = Field(
+        "120000/minute", description="Claims, downloads and give-backs of one worker key"
+    )
+    bootstrap_api_key: str = Field(
+        "", repr=False, description="Key stored (hashed) at start, role admin"
+    )
+    bootstrap_worker_key: str = Field(
+        "", repr=False, description="Key stored (hashed) at start, role worker"
+    )
 
-    metrics_key: str = Field("", description="Opens /metrics as bearer; without it that is off")
+    metrics_key: str = Field(
+        "", repr=False, description="Opens /metrics as bearer; without it that is off"
+    )
 
     def secrets(self) -> list[str]:
         """What must not show in a log line."""

@@ -14,6 +14,7 @@ from cli.errors import CliError
 
 Json = dict[str, Any]
 _AWAY = (502, 503, 504)
+_NO_CONTENT = 204
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -62,7 +63,17 @@ class ApiClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def submit(self, job: Json) -> Json:
+    def ask(self, method: str, *parts: str, params: Json | None = None, **body: Any) -> Json:
+        """What /v1/PARTS answers; nothing for an answer without a body."""
+        path = "/".join(["/v1", *(quote(part, safe="") for part in parts)])
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        with self._answer(method, path, params=given, **body) as answer:
+            answer.read()
+            if answer.status_code == _NO_CONTENT:
+                return {}
+            return self._read(answer)
+
+    def submit(self, job: Json, project: str | None = None) -> Json:
         """Queue a job; the job as the server keeps it."""
         try:
             body = json.dumps(job, default=str, allow_nan=False)
@@ -70,14 +81,23 @@ class ApiClient:
             raise CliError(f"the job cannot be written as JSON: {error}", code=2) from None
         headers = {"Content-Type": "application/json"}
         return self._json(
-            "POST", "/v1/jobs", content=body, headers=headers, timeout=SUBMIT_TIMEOUT_S
+            "POST",
+            "/v1/jobs",
+            content=body,
+            headers=headers,
+            params={} if project is None else {"project": project},
+            timeout=SUBMIT_TIMEOUT_S,
         )
 
     def jobs(
-        self, limit: int = 50, after: str | None = None, state: str | None = None
+        self,
+        limit: int = 50,
+        after: str | None = None,
+        state: str | None = None,
+        project: str | None = None,
     ) -> tuple[list[Json], str | None]:
         """A page of jobs, newest first, and what to give as `after` for the next one."""
-        asked = {"limit": limit, "after": after, "state": state}
+        asked = {"limit": limit, "after": after, "state": state, "project": project}
         params = {name: value for name, value in asked.items() if value is not None}
         page = self._json("GET", "/v1/jobs", params=params)
         return list(page["items"]), page.get("next")
@@ -134,10 +154,13 @@ class ApiClient:
     def _json(self, method: str, path: str, **request: Any) -> Json:
         with self._answer(method, path, **request) as answer:
             answer.read()
-            body = _object(answer)
-            if body is None:
-                raise CliError(f"{self.server} does not answer like a fedkrso server")
-            return body
+            return self._read(answer)
+
+    def _read(self, answer: httpx.Response) -> Json:
+        body = _object(answer)
+        if body is None:
+            raise CliError(f"{self.server} does not answer like a fedkrso server")
+        return body
 
     @contextmanager
     def _answer(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:

@@ -48,10 +48,10 @@ def demo(wanted: Wanted) -> None:
         raise typer.Exit(0 if keep_serving else INTERRUPTED) from None
 
 
-def send(client: ApiClient, path: Path) -> Json:
+def send(client: ApiClient, path: Path, project: str | None = None) -> Json:
     """Submit the job file at `path`; each of its problems is a line."""
     try:
-        return client.submit(load(path, Path.cwd()))
+        return client.submit(load(path, Path.cwd()), project)
     except ApiProblem as problem:
         if problem.status != 422 or not problem.errors:
             raise

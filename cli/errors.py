@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedkrso_core.errors import CoreError, SpecError
+from telemetry.redact import redact
 
 
 class CliError(Exception):
@@ -40,6 +41,11 @@ def _line(path: Path, field: str, message: str) -> str:
 
 def explain(error: Exception) -> tuple[list[str], int]:
     """The lines to show for any error, and the exit code."""
+    lines, code = _said(error)
+    return [redact(line) for line in lines], code
+
+
+def _said(error: Exception) -> tuple[list[str], int]:
     match error:
         case CliError():
             return list(error.lines), error.code

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import life, options
+from cli import access, life, options
 from cli.group import Commands
 from cli.options import (
     AsJson,
@@ -17,6 +17,7 @@ from cli.options import (
     JobName,
     Key,
     Port,
+    Project,
     ServerUrl,
     WithDashboard,
     Workers,
@@ -28,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Federated fine-tuning of language models.",
 )
+app.add_typer(access.keys, name="keys")
+app.add_typer(access.users, name="users")
+app.add_typer(access.projects, name="projects")
 
 
 def run() -> None:
@@ -108,6 +112,7 @@ def estimate(
 def submit(
     job: JobFile,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it ends.")] = False,
+    project: Project = None,
     server: ServerUrl = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -116,7 +121,7 @@ def submit(
     from cli.commands import send, watch_to_the_end
 
     with options.connect(server, key) as client:
-        sent = send(client, job)
+        sent = send(client, job, project)
         if not as_json:
             options.print_line(f"{sent['id']}  {sent['name']}  {sent['state']}")
         if wait:
@@ -139,6 +144,7 @@ def watch(job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJs
 def jobs(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
     state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    project: Project = None,
     server: ServerUrl = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -147,7 +153,7 @@ def jobs(
     from cli.render import jobs_table
 
     with options.connect(server, key) as client:
-        found, after = client.jobs(limit, state=state)
+        found, after = client.jobs(limit, state=state, project=project)
     if as_json:
         options.print_json({"items": found, "next": after})
     elif found:
@@ -210,3 +216,23 @@ def methods(server: ServerUrl = None, key: Key = None, as_json: AsJson = False) 
         options.print_json({"items": found})
     else:
         options.output().print(methods_table(found))
+
+
+@app.command()
+def me(server: ServerUrl = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Say who you are to the service: your role and your projects."""
+    access.answer(server, key, as_json, access.show_me, "GET", "me")
+
+
+@app.command()
+def audit(
+    project: Project = None,
+    user: Annotated[str | None, typer.Option(help="Only what this user did.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what in your projects, newest first."""
+    asked = {"project": project, "user": user, "limit": limit}
+    access.answer(server, key, as_json, access.show_audit, "GET", "audit", params=asked)

@@ -26,6 +26,9 @@ ServerUrl = Annotated[
 Key = Annotated[
     str | None, typer.Option("--key", envvar="FEDKRSO_API_KEY", help="The key to use it with.")
 ]
+Project = Annotated[
+    str | None, typer.Option("--project", envvar="FEDKRSO_PROJECT", help="Name of a project.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Workers = Annotated[int, typer.Option(min=0, max=256, help="Worker processes.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0: any.")]

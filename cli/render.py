@@ -104,8 +104,8 @@ def stopped_line(closed: int, rounds: int, reason: str) -> str:
 def jobs_table(jobs: Sequence[Json]) -> Table:
     """A row for each job."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("id", "name", "state", "method"):
-        table.add_column(name, overflow="fold" if name in ("id", "name") else "ellipsis")
+    for name in ("id", "name", "project", "state", "method"):
+        table.add_column(name, overflow="fold" if name in ("id", "name", "project") else "ellipsis")
     for name in ("rounds", "accuracy", "up", "down"):
         table.add_column(name, justify="right", no_wrap=True)
     for job in jobs:
@@ -117,6 +117,7 @@ def _job_cells(job: Json) -> tuple[Text | str, ...]:
     return (
         Text(job["id"]),
         Text(job["name"]),
+        Text(job.get("project") or NONE),
         Text(job["state"], style=_STYLES.get(job["state"], "")),
         Text(job["method"]),
         f"{job['rounds_closed']}/{job['rounds']}",

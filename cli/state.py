@@ -120,7 +120,7 @@ def _create_key(path: Path) -> None:
     except FileExistsError:
         return
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"fk_{secrets.token_urlsafe(32)}\n")
+        file.write(f"fk_{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}\n")
 
 
 def default_server(home: Home) -> str:

@@ -47,6 +47,14 @@ class ApiClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=settings.server, headers=headers, timeout=TIMEOUT_S)
 
+    def close(self) -> None:
+        """Closes the connections to the server."""
+        self._http.close()
+
+    def me(self) -> Json:
+        """Who the caller is: user, role, projects, key."""
+        return self._get("/v1/me")
+
     def jobs(self, limit: int = 20, after: str | None = None, state: str | None = None) -> Json:
         """A page of jobs, newest first: items and next."""
         return self._get("/v1/jobs", limit=limit, after=after, state=state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.components.connection import api
+from dashboard.components.sign_in import draw_sign_in, draw_who, may_act, signed_in
 
 
 def run() -> None:
@@ -12,17 +13,20 @@ def run() -> None:
     st.set_page_config(page_title="FedKRSO", layout="wide")
     # not in a folder named pages: Streamlit would run those files by themselves for a first
     # visitor who comes by a deep link
-    pages = [
-        st.Page("screens/jobs.py", title="Jobs", default=True),
-        st.Page("screens/new_job.py", title="New job"),
-        st.Page("screens/job.py", title="Job"),
-    ]
+    pages = [st.Page("screens/jobs.py", title="Jobs", default=True)]
+    if not signed_in() or may_act():
+        pages.append(st.Page("screens/new_job.py", title="New job"))
+    pages.append(st.Page("screens/job.py", title="Job"))
     # Streamlit's own list of pages is a sidebar on a phone, and stays open over the page
     page = st.navigation(pages, position="hidden")
-    with st.container(horizontal=True, key="pages"):
-        for linked in pages:
-            st.page_link(linked)
-    page.run()
+    if signed_in():
+        with st.container(horizontal=True, vertical_alignment="center", key="pages"):
+            for linked in pages:
+                st.page_link(linked)
+            draw_who()
+        page.run()
+    else:
+        draw_sign_in()
     # as code: a bare address would become a link
     st.caption(f"Server `{api().settings.server}`")
 

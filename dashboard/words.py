@@ -152,6 +152,12 @@ def _at_work(client: Json) -> str:
     return "uploading" if step >= steps else f"training, step {step} of {steps}"
 
 
+def whose(job: Mapping[str, Any]) -> str:
+    """Project and submitter of a job; nothing where one admin uses one project."""
+    project, user = job.get("project") or "default", job.get("created_by") or "admin"
+    return "" if (project, user) == ("default", "admin") else f"{project}, by {user}"
+
+
 def sentence(parts: Iterable[str]) -> str:
     """The parts that are not empty, joined by middle dots."""
     return " · ".join(part for part in parts if part)

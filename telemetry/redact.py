@@ -1,4 +1,4 @@
-"""Takes secrets out of what is about to be logged, wherever they stand in it."""
+"""Takes secrets out of what is about to be logged or told, wherever they stand in it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,51 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-GONE = "[redacted]"
+GONE = "***"
 _SHORTEST = 6  # a shorter "secret" would blacken ordinary words
 
 _SECRET_NAME = re.compile(
     r"authorization|cookie|token|secret|passw(or)?d|api_?key|worker_?key|metrics_?key|credential",
     re.IGNORECASE,
 )
-# (pattern, what stays of it)
-_PATTERNS = (
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]+", re.IGNORECASE), rf"\1 {GONE}"),
-    (re.compile(r"\bfk_[\w-]{8,}"), GONE),
+# (pattern, what stays of it): what is a secret by its form, whatever the text is about
+_FORMS = (
+    # an API key: its id may be seen, its secret may not
+    (re.compile(r"\bfk_([0-9a-f]{16})_[\w-]+"), rf"fk_\1_{GONE}"),
+    (re.compile(r"\bfk_(?![0-9a-f]{16}_\*)[\w-]{32,}"), f"fk_{GONE}"),
     # scheme://user:password@host, also without a user
     (re.compile(r"(\b[\w+.-]+://[^\s/:@]*:)[^\s@]+@"), rf"\1{GONE}@"),
+    (re.compile(r"(\b(?:Bearer|X-Lease-Token:?)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{GONE}"),
+    (
+        re.compile(
+            r"((?:password|passwd|secret_key|access_key)=)(?!\*\*\*)[^\s&;,'\"]+", re.IGNORECASE
+        ),
+        rf"\1{GONE}",
+    ),
+)
+# in a log line also what stands behind a telling name; in words to a user that would hide too much
+_PATTERNS = (
+    (re.compile(r"\b(bearer|basic)\s+(?!\*\*\*)[\w.~+/=-]+", re.IGNORECASE), rf"\1 {GONE}"),
+    (re.compile(r"\bfk_(?![0-9a-f]{16}_\*|\*)[\w-]{8,}"), GONE),
     # name=value, "name": "value", (b"name", b"value")
     (
         re.compile(
             r"(\b[\w-]*(?:lease[_-]?token|api[_-]?key|worker[_-]?key|metrics[_-]?key|password|passwd|"
             r"secret|access[_-]?key|x-amz-(?:signature|credential|security-token))[\w-]*"
-            r"b?[\"']?\s*[:=,]\s*b?[\"']?)(?!\[redacted\])[^\s\"',;&})\]]+",
+            r"b?[\"']?\s*[:=,]\s*b?[\"']?)(?!\*\*\*)[^\s\"',;&})\]]+",
             re.IGNORECASE,
         ),
         rf"\1{GONE}",
     ),
     (re.compile(r"([?&](?:signature|sig|token|key)=)[^&\s\"']+", re.IGNORECASE), rf"\1{GONE}"),
 )
+
+
+def redact(text: str) -> str:
+    """The text with `***` in place of every secret that is recognised by its form."""
+    for pattern, stays in _FORMS:
+        text = pattern.sub(stays, text)
+    return text
 
 
 def passwords(*urls: str) -> list[str]:
@@ -60,6 +80,7 @@ class Redactor:
         """The text without the secrets in it."""
         for secret in self._known:
             given = given.replace(secret, GONE)
+        given = redact(given)
         for pattern, stays in _PATTERNS:
             given = pattern.sub(stays, given)
         return given

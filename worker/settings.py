@@ -21,8 +21,8 @@ class Settings(BaseSettings):
         default_factory=home, description="State folder: queue, cache, snapshots"
     )
     server: str = Field("http://127.0.0.1:8000", description="The API's address")
-    api_key: str = Field("", description="A key of role worker")
-    broker_url: str = Field("filesystem://", description="Celery's broker")
+    api_key: str = Field("", repr=False, description="A key of role worker")
+    broker_url: str = Field("filesystem://", repr=False, description="Celery's broker")
     queue_prefix: str = Field(PREFIX, pattern=NAME, description="The same as the service's")
     longest_task_s: float = Field(
         LONGEST_TASK_S, ge=60, description="Above the longest training; the same as the service's"

@@ -29,6 +29,7 @@ from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
 from telemetry import facts
+from telemetry.redact import redact
 
 _log = logging.getLogger("api.coordinator")
 _MAX_ERRORS = 3
@@ -122,7 +123,7 @@ def _release_expired(session: Session, s: Store, job: Job) -> int:
 
 
 def _fail(s: Store, job_id: str, reason: str, old: tuple[str, ...] = jobs.OPEN_STATES) -> None:
-    now = time.time()
+    now, reason = time.time(), redact(reason)
     with writing(s.engine) as session:
         ended = {"reason": reason, "finished_at": now, "paused_by": None}
         if jobs.move(session, job_id, old, "failed", **ended):

@@ -16,6 +16,7 @@ from api.errors import is_outage
 from api.services.jobs import rounds_of
 from fedkrso_core.errors import CoreError
 from fedkrso_core.export import summarize, write_folder
+from telemetry.redact import redact
 
 _log = logging.getLogger("api.coordinator")
 
@@ -44,7 +45,7 @@ def _finish(s: Store, job_id: str, number: int, **values: str) -> None:
     with writing(s.engine) as session:
         row = session.get_one(Export, (job_id, number))
         for name, value in values.items():
-            setattr(row, name, value)
+            setattr(row, name, redact(value))
 
 
 def _zip(s: Store, job: Job, number: int) -> str:

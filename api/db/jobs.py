@@ -10,6 +10,7 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Client, Event, Export, Job
+from telemetry.redact import redact
 
 _log = logging.getLogger("api.events")
 
@@ -20,9 +21,17 @@ ACTIVE_STATES = ("queued", "running")
 _EVENTS = 1  # the class of advisory locks about events; that of `slots` is another
 
 
-def page(session: Session, state: str | None, after: Job | None, limit: int) -> Sequence[Job]:
-    """Jobs, newest first, those before `after`."""
+def page(
+    session: Session,
+    state: str | None,
+    after: Job | None,
+    limit: int,
+    projects: frozenset[str] | None = None,
+) -> Sequence[Job]:
+    """Jobs of some projects (None: of all), newest first, those before `after`."""
     query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    if projects is not None:
+        query = query.where(Job.project.in_(projects))
     if state is not None:
         query = query.where(Job.state == state)
     if after is not None:
@@ -101,6 +110,7 @@ def add_event(session: Session, job_id: str, at: float, kind: str, text: str, **
     Else a larger id could be seen before a smaller one, and who reads on from it would miss that.
     SQLite has one writer at a time anyway.
     """
+    text = redact(text)
     _log.info(text, extra={"kind": kind, "job": job_id, **({"data": data} if data else {})})
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_EVENTS, func.hashtext(job_id))))

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
+
+from api.db import audit
 
 # a server that vanished without a word is noticed within half a minute; the URL may say otherwise
 _PATIENCE = {
@@ -17,17 +19,22 @@ _PATIENCE = {
     "keepalives_interval": 5,
     "keepalives_count": 4,
 }
+_PATIENCE_S = 30
 
 
 @lru_cache
 def engine_of(url: str) -> Engine:
     """The engine of a database, one per process."""
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        given = {"timeout": _PATIENCE_S, "check_same_thread": False}
+        engine = create_engine(url, connect_args=given, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url, pool_pre_ping=True, pool_size=10, connect_args=_PATIENCE)
+    # what stands in the rows is nothing for a log: parameters are left out of error messages
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=10, connect_args=_PATIENCE, hide_parameters=True
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -38,15 +45,35 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Writers take the lock at once: a lock upgraded half-way cannot wait, it fails."""
-    reads = connection.get_execution_options().get("reads_only", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get("reads_only", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    patience_s = options.get("patience_s") or _PATIENCE_S
+    try:
+        if patience_s != _PATIENCE_S:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience_s * 1000)}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        if patience_s != _PATIENCE_S:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={int(_PATIENCE_S * 1000)}")
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Session]:
-    """A transaction that commits at the end of the block, or rolls back on an error."""
+def writing(engine: Engine, patience_s: float | None = None) -> Iterator[Session]:
+    """A transaction that commits at the end of the block, or rolls back on an error.
+
+    Where a request acts, the note of who did what is part of its first transaction. With
+    `patience_s` it waits no longer than that for a lock.
+    """
+    if patience_s is not None:
+        engine = engine.execution_options(patience_s=patience_s)
     with Session(engine, expire_on_commit=False) as session, session.begin():
+        if patience_s is not None and engine.dialect.name == "postgresql":
+            session.execute(text(f"SET LOCAL lock_timeout = {int(patience_s * 1000)}"))
         yield session
+        audit.join(session)
+    audit.joined()
 
 
 @contextmanager

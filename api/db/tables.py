@@ -26,6 +26,37 @@ class Table(DeclarativeBase):
     }
 
 
+class User(Table):
+    """Somebody who may use the service; never deleted, so that a name means one person for ever."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))  # admin | operator | viewer
+    created_at: Mapped[float]
+    disabled_at: Mapped[float | None]
+
+
+class Project(Table):
+    """What jobs belong to; they are seen by its members alone."""
+
+    __tablename__ = "projects"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[float]
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    max_open_jobs: Mapped[int | None]  # none: the service's setting
+
+
+class Member(Table):
+    """A user may see a project, and act in it as far as the user's role goes."""
+
+    __tablename__ = "members"
+
+    project: Mapped[str] = mapped_column(ForeignKey("projects.name"), primary_key=True)
+    user: Mapped[str] = mapped_column(ForeignKey("users.name"), primary_key=True, index=True)
+
+
 class Key(Table):
     """An API key; only its SHA-256 is kept."""
 
@@ -33,9 +64,35 @@ class Key(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    role: Mapped[str] = mapped_column(String(16))  # user | worker
+    role: Mapped[str] = mapped_column(String(16))  # user (then the owner's role counts) | worker
+    user: Mapped[str | None] = mapped_column(ForeignKey("users.name"), index=True)  # the owner
+    label: Mapped[str] = mapped_column(String(100), default="", server_default="")
+    prefix: Mapped[str | None] = mapped_column(String(40))  # how the key begins, if its id does
     created_at: Mapped[float]
+    last_used_at: Mapped[float | None]
+    expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
+
+
+class Audit(Table):
+    """Who did what; written in the transaction that does it. Names nothing that may go away."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "project", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    user: Mapped[str | None] = mapped_column(String(64))
+    key: Mapped[str | None] = mapped_column(String(32))  # the key's id
+    role: Mapped[str | None] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str | None] = mapped_column(String(200))
+    detail: Mapped[str | None] = mapped_column(String(200))
+    project: Mapped[str | None] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(32))  # ok, or the kind of the refusal
+    status: Mapped[int | None]  # of a refusal
+    address: Mapped[str | None] = mapped_column(String(64))
+    request: Mapped[str | None] = mapped_column(String(64))
 
 
 class Job(Table):
@@ -46,9 +103,16 @@ class Job(Table):
     """
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "state"))
+    __table_args__ = (
+        Index(None, "created_at", "id"),
+        Index(None, "state"),
+        Index(None, "project", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    # no foreign keys: SQLite cannot add them to a table that others refer to
+    project: Mapped[str] = mapped_column(String(64), default="default", server_default="default")
+    created_by: Mapped[str | None] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(100))
     state: Mapped[str] = mapped_column(String(16), default="queued")
     reason: Mapped[str | None] = mapped_column(Text)

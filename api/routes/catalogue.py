@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from api.deps import require_user
-from api.errors import problem_responses
+from api import guard
 from api.schemas import DatasetOut, MethodOut, ModelOut
 from fedkrso_core.spec import JobSpec
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["catalogue"],
-    dependencies=[Depends(require_user)],
-    responses=problem_responses(401, 403),
-)
+router = guard.router("/v1", "catalogue", guard.ForMembers)
 
 
 class Methods(BaseModel):

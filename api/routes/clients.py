@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response, status
+from fastapi import Header, Query, Request, Response, status
 from fastapi.responses import FileResponse
 
-from api.deps import BlobStore, Config, Database, LeaseToken, require_worker
+from api import guard
+from api.deps import BlobStore, Config, Database, LeaseToken
 from api.errors import problem_responses
 from api.schemas import (
     AcceptedOut,
@@ -20,12 +21,7 @@ from api.schemas import (
 )
 from api.services import room, work
 
-router = APIRouter(
-    prefix="/v1/assignments",
-    tags=["clients"],
-    dependencies=[Depends(require_worker)],
-    responses=problem_responses(401, 403, 422),
-)
+router = guard.router("/v1/assignments", "clients", guard.ForWorkers)
 
 
 @router.post(

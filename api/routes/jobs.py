@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Response, status
+from fastapi import Header, Query, Response, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -14,8 +15,10 @@ from pydantic import BaseModel
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import BlobStore, Database, require_user
+from api import guard
+from api.deps import BlobStore, Config, Database
 from api.errors import is_outage, problem_responses
+from api.guard import CallerOf
 from api.schemas import (
     BuildingOut,
     EstimateOut,
@@ -27,16 +30,15 @@ from api.schemas import (
     RoundClientOut,
     RoundOut,
 )
-from api.services import estimates, exports, jobs
+from api.services import callers, estimates, exports, jobs, projects
+from api.services.callers import Caller
 from fedkrso_core.spec import JobSpec
 
-router = APIRouter(
-    prefix="/v1/jobs",
-    tags=["jobs"],
-    dependencies=[Depends(require_user)],
-    responses=problem_responses(401, 403, 422),
-)
+router = guard.router("/v1/jobs", "jobs", guard.ForMembers)
 _POLL_S = 0.5
+# a stream ends so long after its key was revoked
+_RECHECK_S = 10.0
+InProject = Annotated[str | None, Query(description="Name of a project", max_length=64)]
 
 
 class Rounds(BaseModel):
@@ -57,10 +59,23 @@ class Events(BaseModel):
     items: list[EventOut]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
-async def create(spec: JobSpec, engine: Database, response: Response) -> JobOut:
-    """Submits a job. It is checked against its model, data and budget before it is stored."""
-    job = await jobs.submit(engine, spec)
+@router.post("", status_code=status.HTTP_201_CREATED, responses=problem_responses(404, 409))
+async def create(
+    spec: JobSpec,
+    engine: Database,
+    settings: Config,
+    caller: CallerOf,
+    response: Response,
+    project: InProject = None,
+) -> JobOut:
+    """Submits a job. It is checked against its model, data and budget before it is stored.
+
+    `project` is by default `default`, or the only project of the caller. 409: too many of the
+    project's jobs are open.
+    """
+    chosen = projects.choose(caller, project)
+    place = projects.Place(chosen, caller.user, settings.max_open_jobs)
+    job = await jobs.submit(engine, spec, place)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -84,12 +99,14 @@ async def estimate(
 @router.get("", responses=problem_responses(404))
 def index(
     engine: Database,
+    caller: CallerOf,
     state: JobState | None = None,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    project: InProject = None,
 ) -> JobPage:
-    """Jobs, newest first; `after` is the `next` of the page before."""
-    return jobs.page(engine, state, after, limit)
+    """Jobs of the caller's projects, newest first; `after` is the `next` of the page before."""
+    return jobs.page(engine, state, after, limit, caller, project)
 
 
 @router.get("/{job_id}", responses=problem_responses(404))
@@ -127,6 +144,7 @@ def round_clients(job_id: str, number: Int32, engine: Database) -> RoundClients:
 async def events(
     job_id: str,
     engine: Database,
+    caller: CallerOf,
     format: Literal["sse", "json"] = "sse",
     after: Int32 = 0,
     last_event_id: Annotated[Int32 | None, Header()] = None,
@@ -136,13 +154,14 @@ async def events(
     first, ended = await run_in_threadpool(jobs.events, engine, job_id, start)
     if format == "json":
         return JSONResponse(Events(items=first).model_dump(mode="json"))
-    return EventSourceResponse(_stream(engine, job_id, start, first, ended))
+    return EventSourceResponse(_stream(engine, caller, job_id, start, first, ended))
 
 
 async def _stream(
-    engine: Engine, job_id: str, after: int, found: list[EventOut], ended: bool
+    engine: Engine, caller: Caller, job_id: str, after: int, found: list[EventOut], ended: bool
 ) -> AsyncIterator[bytes]:
     """Encodes the events found after `after`, and asks for later ones until the job has ended."""
+    recheck = time.monotonic() + _RECHECK_S
     while True:
         for event in found:
             yield format_sse_event(
@@ -153,6 +172,10 @@ async def _stream(
             return
         await asyncio.sleep(_POLL_S)
         try:
+            if time.monotonic() >= recheck:
+                if not await run_in_threadpool(callers.still_sees, engine, caller, job_id):
+                    return
+                recheck = time.monotonic() + _RECHECK_S
             found, ended = await run_in_threadpool(jobs.events, engine, job_id, after)
         except SQLAlchemyError as error:
             if not is_outage(error):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Response, status
+from fastapi import Body, Response, status
 
-from api.deps import Config, Database, require_user
+from api import guard
+from api.deps import Config, Database
 from api.errors import problem_responses
+from api.guard import CallerOf
 from api.schemas import JobOut, PriorityIn
 from api.services import life
 
-router = APIRouter(
-    prefix="/v1/jobs",
-    tags=["jobs"],
-    dependencies=[Depends(require_user)],
-    responses=problem_responses(401, 403, 422),
-)
+router = guard.router("/v1/jobs", "jobs", guard.ForMembers)
 Changes = Annotated[
     dict[str, Any],
     Body(
@@ -49,13 +46,21 @@ def retry(job_id: str, engine: Database, settings: Config) -> JobOut:
 
 
 @router.post(
-    "/{job_id}/clone", status_code=status.HTTP_201_CREATED, responses=problem_responses(404)
+    "/{job_id}/clone", status_code=status.HTTP_201_CREATED, responses=problem_responses(404, 409)
 )
 async def clone(
-    job_id: str, engine: Database, response: Response, changes: Changes | None = None
+    job_id: str,
+    engine: Database,
+    settings: Config,
+    caller: CallerOf,
+    response: Response,
+    changes: Changes | None = None,
 ) -> JobOut:
-    """Submits the job's file anew, with the given fields changed."""
-    job = await life.clone(engine, job_id, changes or {})
+    """Submits the job's file anew to its project, with the given fields changed.
+
+    409: too many of the project's jobs are open.
+    """
+    job = await life.clone(engine, settings, caller, job_id, changes or {})
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 

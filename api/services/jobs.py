@@ -12,12 +12,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.db import jobs, rounds
+from api.db import audit, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import EventOut, JobOut, JobPage, RoundClientOut, RoundOut
-from api.services import estimates, round_seats, views, waiting
+from api.services import estimates, projects, round_seats, views, waiting
+from api.services.callers import Caller, visible_job
+from api.services.projects import Place
 from api.settings import settings
 from fedkrso_core.budget import is_limited
 from fedkrso_core.rounds_spec import of_stored
@@ -27,14 +29,17 @@ if TYPE_CHECKING:
     from fedkrso_core.check import Checked
 
 
-async def submit(engine: Engine, spec: JobSpec, cloned_from: str | None = None) -> JobOut:
+async def submit(
+    engine: Engine, spec: JobSpec, place: Place | None = None, cloned_from: str | None = None
+) -> JobOut:
     """Stores a job that was checked against its model, data and budget; SpecError if it cannot run.
 
-    Only a job with a budget is estimated, and waits for its turn.
+    Only a job with a budget is estimated, and waits for its turn. ApiError 409 if its project has
+    no room for one more open job.
     """
     aside = estimates.alone if is_limited(spec.budget) else run_in_threadpool
     checked = await aside(lambda: _checked(spec))
-    return await run_in_threadpool(_store, engine, checked, cloned_from)
+    return await run_in_threadpool(_store, engine, checked, place or Place(), cloned_from)
 
 
 def _checked(spec: JobSpec) -> Checked:
@@ -43,10 +48,14 @@ def _checked(spec: JobSpec) -> Checked:
     return check(spec)
 
 
-def _store(engine: Engine, checked: Checked, cloned_from: str | None) -> JobOut:
+def _store(
+    engine: Engine, checked: Checked, place: Place, cloned_from: str | None = None
+) -> JobOut:
     spec = checked.spec
     job = Job(
         id=secrets.token_hex(6),
+        project=place.project,
+        created_by=place.created_by,
         name=spec.name,
         state="queued",
         spec=spec.model_dump(mode="json"),
@@ -58,6 +67,8 @@ def _store(engine: Engine, checked: Checked, cloned_from: str | None) -> JobOut:
         forecast_up=list(checked.bytes_up) or None,
     )
     with writing(engine) as session:
+        projects.require_room(session, place.project, place.max_open_jobs)
+        audit.about(target=job.id, project=place.project)
         session.add(job)
         session.flush()
         jobs.add_clients(session, job.id, checked.num_examples)
@@ -70,11 +81,21 @@ def _store(engine: Engine, checked: Checked, cloned_from: str | None) -> JobOut:
     return made
 
 
-def page(engine: Engine, state: str | None, after: str | None, limit: int) -> JobPage:
-    """Jobs, newest first."""
+def page(
+    engine: Engine,
+    state: str | None,
+    after: str | None,
+    limit: int,
+    caller: Caller,
+    project: str | None = None,
+) -> JobPage:
+    """Jobs that the caller sees, newest first; ApiError 404 for the project of others."""
+    if project is not None and not caller.sees(project):
+        raise not_found("project", project)
+    seen = caller.projects if project is None else frozenset({project})
     with reading(engine) as session:
-        cursor = None if after is None else _require(session, after)
-        found = jobs.page(session, state, cursor, limit + 1)
+        cursor = None if after is None else visible_job(session, caller, after)
+        found = jobs.page(session, state, cursor, limit + 1, seen)
         shown = found[:limit]
         items = _described(session, shown)
     return JobPage(items=items, next=shown[-1].id if len(found) > limit else None)

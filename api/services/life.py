@@ -15,7 +15,9 @@ from api.db.tables import Job
 from api.errors import ApiError
 from api.schemas import JobOut
 from api.services import rules
+from api.services.callers import Caller
 from api.services.jobs import _require, get, submit
+from api.services.projects import Place, require_room
 from api.settings import Settings
 from fedkrso_core.clone import changed
 from fedkrso_core.spec import parse
@@ -89,6 +91,7 @@ def retry(engine: Engine, settings: Settings, job_id: str) -> JobOut:
         job = _locked(session, job_id)
         if job.state != "failed":
             raise _conflict(job, "retried", "only a failed job can be")
+        require_room(session, job.project, settings.max_open_jobs)
         # what it stood still counts from when it was paused, if it failed in that
         job.stopped_at = job.stopped_at or job.finished_at or now
         job.state, job.errors = "queued", 0
@@ -109,11 +112,14 @@ def _retried_text(job: Job, number: int, kept: int, fresh: int) -> str:
     return f"Job retried: round {number} is open again, {kept} updates kept, {fresh} clients to go"
 
 
-async def clone(engine: Engine, job_id: str, changes: dict[str, Any]) -> JobOut:
+async def clone(
+    engine: Engine, settings: Settings, caller: Caller, job_id: str, changes: dict[str, Any]
+) -> JobOut:
     """Submits a job's file anew, with some fields changed; SpecError if it cannot run so."""
     with reading(engine) as session:
-        spec = _require(session, job_id).spec
-    return await submit(engine, parse(changed(spec, changes)), cloned_from=job_id)
+        job = _require(session, job_id)
+        place = Place(job.project, caller.user, settings.max_open_jobs)
+    return await submit(engine, parse(changed(job.spec, changes)), place, cloned_from=job_id)
 
 
 def prioritize(engine: Engine, job_id: str, priority: int) -> JobOut:

@@ -29,6 +29,8 @@ def job_out(
     assert created is not None
     return JobOut(
         id=job.id,
+        project=job.project,
+        created_by=job.created_by,
         name=job.name,
         state=job.state,  # type: ignore[arg-type]
         reason=job.reason,

@@ -24,6 +24,7 @@ from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
 from telemetry import facts
+from telemetry.redact import redact
 
 
 def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
@@ -161,7 +162,7 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     """
     now = time.time()
     seat.lease_until = None
-    seat.error, seat.hinted_at = reason, now
+    seat.error, seat.hinted_at = redact(reason), now
     seat.pending_at = now
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"

@@ -1,4 +1,4 @@
-"""The client of this process, and how a failed request is shown."""
+"""The client of this session, and how a failed request is shown."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from dashboard.settings import Settings, read_settings
 from dashboard.words import plain
 
 REFRESH_S = 2.0
+# where a session keeps the key that was typed; not the name of an input, which the page would show
+KEY = "api-key"
+
+
+def settings() -> Settings:
+    """The server of the environment, and its key or else the one that this session typed."""
+    given = read_settings()
+    return Settings(given.server, given.api_key or st.session_state.get(KEY, ""))
 
 
 def api() -> ApiClient:
-    """The client for the server of the environment; sessions share its connections."""
-    settings = read_settings()
-    return _client(settings.server, settings.api_key)
+    """The client for this session's server and key; sessions with the same key share it."""
+    chosen = settings()
+    return _client(chosen.server, chosen.api_key)
 
 
 @contextmanager
@@ -38,12 +46,14 @@ def _advice(status: int) -> str:
     match status:
         case 0:
             return " Is it running? This page goes on trying."
-        case 401 | 403:
+        case 401 if not read_settings().api_key:
+            return " Sign out, and sign in with another key."
+        case 401:
             return " Set FEDKRSO_API_KEY to a key that the server knows and start this again."
         case _:
             return ""
 
 
-@st.cache_resource(show_spinner=False, max_entries=4)
+@st.cache_resource(show_spinner=False, max_entries=64)
 def _client(server: str, api_key: str) -> ApiClient:
     return ApiClient(Settings(server, api_key))

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.components.job_actions import draw_actions
+from dashboard.components.sign_in import may_act
 from dashboard.components.state_badge import draw_state
 
 Json = Mapping[str, Any]
@@ -20,9 +21,11 @@ def draw_header(job: Json, now: datetime) -> None:
     st.title(words.plain(job["name"]), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", key="job-state"):
         draw_state(job["state"])
-        what = words.sentence([job["method"], job["model"], f"started {_start(job, now)}"])
+        started = f"started {_start(job, now)}"
+        what = words.sentence([words.whose(job), job["method"], job["model"], started])
         st.caption(words.plain(what), width="content")
-        draw_actions(job)
+        if may_act():
+            draw_actions(job)
     st.progress(*words.progress(job))
     if job["state"] == "failed":
         st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))

@@ -45,7 +45,8 @@ def _draw_name(job: Mapping[str, Any], now: datetime) -> None:
             label=f"**{words.plain(job['name'])}**",
             query_params={"job": job["id"]},
         )
-        what = words.sentence([job["method"], job["model"], words.ago(job["created_at"], now)])
+        created = words.ago(job["created_at"], now)
+        what = words.sentence([words.whose(job), job["method"], job["model"], created])
         st.caption(f"{INDENT}{words.plain(what)}")
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.components.connection import REFRESH_S, api, problems_shown
 from dashboard.components.job_row import draw_row
+from dashboard.components.sign_in import may_act
 from dashboard.components.state_badge import COLOURS
 from dashboard.settings import read_settings
 
@@ -20,7 +21,8 @@ def page() -> None:
     """Heading and filter; the list under them refreshes itself."""
     st.title("Jobs", anchor=False)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    left.page_link("screens/new_job.py", label="**Start a new job**")
+    if may_act():
+        left.page_link("screens/new_job.py", label="**Start a new job**")
     right.selectbox("State", [ALL, *COLOURS], key=STATE, on_change=_newest)
     _jobs()
 
@@ -44,6 +46,9 @@ def _jobs() -> None:
 def _draw_empty(state: str) -> None:
     if state != ALL:
         st.info(f"No job is {state}.")
+        return
+    if not may_act():
+        st.info("There is no job in your projects yet.")
         return
     st.info("There is no job yet. Fill in the form under **New job**, or send one from a shell:")
     st.code(

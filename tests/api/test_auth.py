@@ -65,7 +65,7 @@ def test_a_users_key_opens_nothing_of_the_workers(client: TestClient) -> None:
 
 
 def test_a_revoked_key_is_refused(client: TestClient, engine: Engine) -> None:
-    keys.store(engine, "fk_lost", "user")
+    keys.store(engine, "fk_lost", "admin")
     as_lost = {"Authorization": "Bearer fk_lost"}
     assert client.get("/v1/jobs", headers=as_lost).status_code == 200
     with writing(engine) as session:
@@ -74,7 +74,7 @@ def test_a_revoked_key_is_refused(client: TestClient, engine: Engine) -> None:
 
 
 def test_a_key_is_stored_once_and_as_its_hash(client: TestClient, engine: Engine) -> None:
-    keys.store(engine, USER_KEY, "user")
+    keys.store(engine, USER_KEY, "admin")
     with reading(engine) as session:
         stored = {key.hash: key.role for key in session.scalars(select(Key))}
     assert stored == {keys.hash_of(USER_KEY): "user", keys.hash_of(WORKER_KEY): "worker"}

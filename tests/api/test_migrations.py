@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect
+from sqlalchemy import func, inspect, select, text
 
 from api.db import migrate
-from api.db.session import engine_of
-from api.db.tables import Table
+from api.db.session import engine_of, reading
+from api.db.tables import Event, Job, Key, Project, Table, User
 from tests.api import databases
 
 
@@ -45,6 +45,38 @@ def test_going_down_takes_every_table_away_and_up_brings_them_back(empty_databas
     assert tables(empty_database) == set()
     migrate.upgrade(empty_database)
     assert tables(empty_database) == set(Table.metadata.tables)
+
+
+def test_what_an_older_database_holds_gets_an_owner(empty_database: str) -> None:
+    with_keys = "0002"
+    command.upgrade(migrate.config(empty_database), with_keys)
+    with engine_of(empty_database).begin() as connection:
+        for name, role in (("a", "user"), ("b", "worker")):
+            values = {"id": name, "hash": name * 64, "role": role}
+            insert = "INSERT INTO keys (id, hash, role, created_at) VALUES (:id, :hash, :role, 1)"
+            connection.execute(text(insert), values)
+        columns = "id, name, state, spec, rounds, rounds_closed, data_sha256, created_at, errors"
+        values = "'j', 'old', 'done', '{}', 1, 1, '', 1, 0"
+        connection.execute(text(f"INSERT INTO jobs ({columns}) VALUES ({values})"))
+        connection.execute(
+            text(
+                "INSERT INTO events (job_id, at, kind, text, data) VALUES ('j', 1, 'k', 't', '{}')"
+            )
+        )
+    migrate.upgrade(empty_database)
+    with reading(engine_of(empty_database)) as session:
+        job, user = session.get_one(Job, "j"), session.get_one(User, "admin")
+        assert (job.project, job.created_by) == ("default", "admin")
+        assert (user.role, session.get_one(Key, "a").user) == ("admin", "admin")
+        assert session.get_one(Key, "b").user is None
+        assert session.get(Project, "default") is not None
+        assert session.scalar(select(func.count(Event.id))) == 1
+    command.downgrade(migrate.config(empty_database), with_keys)
+    with engine_of(empty_database).begin() as connection:
+        kept = connection.execute(text("SELECT id, role FROM keys ORDER BY id")).all()
+        assert [tuple(row) for row in kept] == [("a", "user"), ("b", "worker")]
+        assert connection.scalar(text("SELECT count(*) FROM events")) == 1
+    migrate.upgrade(empty_database)
 
 
 def test_upgrading_twice_changes_nothing(empty_database: str) -> None:

@@ -80,7 +80,7 @@ class FakeApi:
                 self.end_headers()
                 self.wfile.write(answer.body)
 
-            do_POST = do_PATCH = do_GET
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -133,6 +133,7 @@ def make_job() -> Callable[..., Json]:
         job = {
             "id": "0a1b2c3d",
             "name": "demo",
+            "project": "default",
             "state": "done",
             "reason": None,
             "waiting_for": None,

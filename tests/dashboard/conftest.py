@@ -65,9 +65,9 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def _respond(self) -> None:
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
-                if self.headers["Authorization"] != f"Bearer {KEY}":
-                    raise Refusal(401, "This key is not known")
-                status, body = fake.answer(self.command, self.path, json.loads(text or "{}"))
+                key = str(self.headers["Authorization"]).removeprefix("Bearer ")
+                given = json.loads(text or "{}")
+                status, body = fake.answer(self.command, self.path, given, key)
             except Refusal as refusal:
                 status, body = refusal.status, refusal.body
             content = body if isinstance(body, bytes) else json.dumps(body).encode()

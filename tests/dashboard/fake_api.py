@@ -56,6 +56,7 @@ class FakeApi:
         self.may_estimate.set()
         self.builds_to_wait = 0
         self.model_requests = 0
+        self.keys = {KEY: ("admin", "admin")}  # of which user and role
 
     def add_job(self, spec: Json, state: str = "running") -> str:
         """A job that has opened its first round."""
@@ -99,8 +100,12 @@ class FakeApi:
         else:
             self.rounds[job].append(open_round(number + 1))
 
-    def answer(self, method: str, url: str, body: Json) -> tuple[int, Any]:
+    def answer(self, method: str, url: str, body: Json, key: str = KEY) -> tuple[int, Any]:
         """The status and body of a request."""
+        if key not in self.keys:
+            raise Refusal(401, "This key is not known")
+        user, role = self.keys[key]
+        self.who = {"user": user, "role": role, "projects": ["default"], "key": {"id": "k"}}
         if self.down:
             raise Refusal(503, "The database is locked")
         split = urlsplit(url)
@@ -123,6 +128,7 @@ class FakeApi:
             ("/v1/jobs/([^/]+)/rounds/([0-9]+)/clients", self._clients),
             ("/v1/jobs/([^/]+)/events", self._events),
             ("/v1/jobs/([^/]+)/model", self._model),
+            ("/v1/me", lambda **_: (200, self.who)),
             ("/v1/methods", lambda **_: (200, _page(MethodOut, METHODS))),
             ("/v1/models", lambda **_: (200, {"items": [{"name": "minilm", "title": "MiniLM"}]})),
             ("/v1/datasets", lambda **_: (200, {"items": [{"name": "pydocs", "title": "Docs"}]})),

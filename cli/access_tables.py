@@ -1,0 +1,79 @@
+"""Users, projects, keys and the audit log as tables; nothing here reads, waits or prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cli.render import NONE
+
+Json = dict[str, Any]
+_STYLES = {"revoked": "red", "expired": "yellow", "disabled": "red"}
+
+
+def keys_table(keys: Sequence[Json]) -> Table:
+    """A row for each key."""
+    table = _table("id", "role", "user", "label", "state", "created", "last used", "expires")
+    for key in keys:
+        times = (_day(key[name]) for name in ("created_at", "last_used_at", "expires_at"))
+        state = Text(key["state"], style=_STYLES.get(key["state"], ""))
+        owner, label = Text(key["user"] or NONE), Text(key["label"])
+        table.add_row(key["id"], key["role"], owner, label, state, *times)
+    return table
+
+
+def users_table(users: Sequence[Json]) -> Table:
+    """A row for each user."""
+    table = _table("name", "role", "state", "projects")
+    for user in users:
+        state = "disabled" if user["disabled"] else "enabled"
+        seen = "all" if user["projects"] is None else ", ".join(user["projects"]) or NONE
+        style = _STYLES.get(state, "")
+        table.add_row(Text(user["name"]), user["role"], Text(state, style=style), Text(seen))
+    return table
+
+
+def projects_table(projects: Sequence[Json]) -> Table:
+    """A row for each project."""
+    table = _table("name", "open jobs", "at most", "members")
+    for project in projects:
+        members = Text(", ".join(project["members"]) or NONE)
+        counts = (str(project["open_jobs"]), str(project["max_open_jobs"]))
+        table.add_row(Text(project["name"]), *counts, members)
+    return table
+
+
+def audit_table(lines: Sequence[Json]) -> Table:
+    """A row for each line of the log."""
+    table = _table("at", "user", "action", "target", "project", "outcome", "detail", "from")
+    for line in lines:
+        style = "" if line["outcome"] == "ok" else "red"
+        names = (Text(line[name] or NONE) for name in ("target", "project"))
+        table.add_row(
+            _second(line["at"]),
+            Text(line["user"] or line["role"] or NONE),
+            line["action"],
+            *names,
+            Text(line["outcome"], style=style),
+            Text(line["detail"] or ""),
+            Text(line["address"] or NONE),
+        )
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _day(moment: str | None) -> str:
+    return moment[:10] if moment else NONE
+
+
+def _second(moment: str) -> str:
+    return moment[:19].replace("T", " ")
