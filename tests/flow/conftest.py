@@ -103,7 +103,7 @@ class Service:
         with self.client() as http:
             while time.monotonic() < end:
                 found: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
-                if found["state"] not in ("queued", "running"):
+                if found["state"] not in ("queued", "running", "paused"):
                     return found
                 time.sleep(0.2)
         raise AssertionError(f"job {job_id} did not end: {found}\n{self.logs()}")
