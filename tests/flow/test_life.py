@@ -76,29 +76,29 @@ def small_disk(environ: dict[str, str]) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.timeout(600)
 def test_a_full_disk_pauses_the_job_and_loses_nothing(
     up: Any, job: Json, undisturbed: Callable[..., Any], small_disk: Path
 ) -> None:
-    job["local"]["steps"] = 200
+    job["local"]["steps"] = 80
     summary, rounds, _ = undisturbed(job)
     with up("--no-dashboard", FEDKRSO_KEEP_FREE_BYTES="0") as service, service.client() as http:
         job_id = http.post("/v1/jobs", json=job).json()["id"]
-        _until(lambda: _training(http, job_id, 2))
+        _until(lambda: any(seat["state"] == "leased" for seat in _clients(http, job_id, 2)))
         ballast = small_disk / "ballast"
         with ballast.open("ab") as file, suppress(OSError):
             while os.write(file.fileno(), b"x" * 4096):
                 pass
         paused = _until(lambda: (now := _job(http, job_id))["state"] == "paused" and now)
         assert paused["reason"].startswith("no room on the service's disk")
-        before = _clients(http, job_id, 2)
         ballast.unlink()
         done = _until(lambda: (now := _job(http, job_id))["state"] == "done" and now)
-        seats = _clients(http, job_id, 2)
+        seats = [seat for number in (1, 2, 3) for seat in _clients(http, job_id, number)]
         served = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
         events = http.get(f"/v1/jobs/{job_id}/events?format=json").json()["items"]
     assert done["model_sha256"] == summary["model_sha256"]
     assert [r["metrics"] for r in served] == [r["metrics"] for r in rounds]
     assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in rounds]
     # whoever waited with an update handed that one in: nobody trained again
-    assert {seat["attempt"] for seat in seats} == {1}, (before, seats)
+    assert [seat["attempt"] for seat in seats] == [1] * 9
     assert {"paused", "resumed"} <= {event["kind"] for event in events}
