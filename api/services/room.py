@@ -25,6 +25,8 @@ from api.settings import Settings
 from fedkrso_core.sizes import rounded_down, rounded_up
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# safetensors and SQLite have errors of their own, which say it in words alone
+_WORDS = ("No space left on device", "database or disk is full")
 
 
 class NoRoom(OSError):
@@ -37,7 +39,9 @@ class NoRoom(OSError):
 
 def is_full(error: BaseException) -> bool:
     """Whether an error says that a disk has no room left."""
-    return isinstance(error, OSError) and error.errno in _FULL
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return any(words in str(error) for words in _WORDS)
 
 
 def free_bytes(settings: Settings) -> int:
