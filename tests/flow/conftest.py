@@ -92,7 +92,7 @@ class Service:
     def client(self) -> httpx.Client:
         key = (self.home / "api_key").read_text().strip()
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60.0)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=180.0)
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         return fedkrso(self.environ, *words)

@@ -76,7 +76,7 @@ def small_disk(environ: dict[str, str]) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(800)
 def test_a_full_disk_pauses_the_job_and_loses_nothing(
     up: Any, job: Json, undisturbed: Callable[..., Any], small_disk: Path
 ) -> None:
