@@ -115,8 +115,11 @@ class GlobalModel:
         weights = {
             name: t.detach().to("cpu").contiguous() for name, t in weights_of(self.model).items()
         }
-        save_file(weights, part)
-        part.replace(path)
+        try:
+            save_file(weights, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)  # a full disk must not be kept full by half a file
 
     @torch.no_grad()
     def _restore(self, path: Path) -> None:

@@ -45,6 +45,8 @@ def start_clock(session: Session, job: Job, now: float) -> None:
         .where(Round.job_id == job.id, Round.state.in_(("collecting", "aggregating")))
         .values(deadline=Round.deadline + stood_s, stopped_s=Round.stopped_s + stood_s)
     )
+    waits = (Assignment.job_id == job.id, Assignment.state == "pending")
+    session.execute(update(Assignment).where(*waits).values(hinted_at=0.0))  # announced at once
     job.stopped_at, job.stopped_s = None, job.stopped_s + stood_s
 
 

@@ -169,7 +169,7 @@ def cancel_seats(session: Session, job_id: str) -> None:
     session.execute(
         update(Assignment)
         .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))
-        .values(state="cancelled")
+        .values(state="cancelled", error=func.coalesce(Assignment.error, "the job has ended"))
     )
 
 

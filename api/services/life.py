@@ -102,7 +102,6 @@ def retry(engine: Engine, settings: Settings, job_id: str) -> JobOut:
         text = _retried_text(job, number, kept, fresh)
         jobs.add_event(session, job_id, now, "retried", text, round=number or None)
     queue.hint_advance(job_id)
-    queue.hint_training(fresh)
     return get(engine, job_id)
 
 

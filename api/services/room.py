@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 
 from api import queue
 from api.db import jobs, pauses, slots
@@ -25,6 +25,8 @@ from api.settings import Settings
 from fedkrso_core.sizes import rounded_down, rounded_up
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# safetensors and SQLite have errors of their own, which say it in words alone
+_WORDS = ("No space left on device", "database or disk is full")
 
 
 class NoRoom(OSError):
@@ -37,7 +39,9 @@ class NoRoom(OSError):
 
 def is_full(error: BaseException) -> bool:
     """Whether an error says that a disk has no room left."""
-    return isinstance(error, OSError) and error.errno in _FULL
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return any(words in str(error) for words in _WORDS)
 
 
 def free_bytes(settings: Settings) -> int:
@@ -89,7 +93,8 @@ def pause(engine: Engine, settings: Settings, job_id: str, size: int) -> None:
     """Pauses a job until there is room; one that is paused or has ended stays as it is."""
     reason, now = _in_words(settings, size), time.time()
     with writing(engine) as session:
-        noted = {"reason": reason, "paused_by": "room", "room_bytes": size, "stopped_at": now}
+        since = func.coalesce(Job.stopped_at, now)  # its clock may stand still already
+        noted = {"reason": reason, "paused_by": "room", "room_bytes": size, "stopped_at": since}
         if jobs.move(session, job_id, jobs.ACTIVE_STATES, "paused", **noted):
             text = f"Job paused: {reason}; it goes on when there is room"
             jobs.add_event(session, job_id, now, "paused", text, by="room")

@@ -262,10 +262,10 @@ def _accept(
         seat.peak_memory_bytes, seat.train_s = report.peak_memory_bytes, report.train_s
         client = session.get_one(Client, (seat.job_id, seat.client))
         client.have_round = seat.number - 1
+        if lacking == 1:  # that was it: nobody else need train
+            rounds.give_up_late(session, seat.job_id, seat.number)
         text, data = counting.count(seat, place)
         jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client, **data)
         job_id = seat.job_id
-        if lacking == 1:  # that was it: nobody else need train
-            rounds.give_up_late(session, job_id, seat.number)
     queue.hint_advance(job_id)
     return accepted

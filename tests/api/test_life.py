@@ -63,6 +63,20 @@ def test_a_paused_job_is_told_so_at_the_heartbeat(client: TestClient, house: Hou
     assert answer.json()["detail"].endswith("is pending: the job was paused")
 
 
+def test_the_work_of_a_resumed_job_is_announced_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = house.open_job(clients=3)
+    house.claim()
+    pause(house, job_id)
+    hints: list[int] = []
+    monkeypatch.setattr("api.queue.hint_training", hints.append)
+    resume(house, job_id)
+    house.advance(job_id)
+    house.advance(job_id)
+    assert sum(hints) == 3
+
+
 def test_the_clocks_of_a_paused_job_stand_still(house: House) -> None:
     job_id = house.open_job(clients=1)
     pause(house, job_id)

@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from fastapi.testclient import TestClient
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from api.schemas import AssignmentOut
 from api.services import jobs, life, room
@@ -173,6 +176,14 @@ def test_a_client_that_gives_up_waiting_for_room_loses_no_attempt(house: House, 
     room.pause(house.engine, house.settings, job_id, 1)
     house.give_back(seat, "no room")
     assert (house.seat(seat.id).state, house.seat(seat.id).attempt) == ("pending", 0)
+
+
+def test_a_full_disk_is_known_by_what_any_library_says_of_it(disk: Path) -> None:
+    fill(disk)
+    with pytest.raises(SafetensorError) as failed:
+        save_file({"w": torch.zeros(10_000)}, disk / "w.safetensors")
+    assert room.is_full(failed.value)
+    assert not room.is_full(ValueError("no"))
 
 
 def test_a_user_can_pause_a_job_that_waits_for_room(house: House, disk: Path) -> None:

@@ -21,6 +21,7 @@ from fedkrso_core.engine import (
     needed,
     next_action,
     participants,
+    reserves,
     totals,
 )
 from fedkrso_core.methods import METHODS
@@ -137,6 +138,26 @@ def test_at_least_one_update_is_always_needed() -> None:
     )
 
 
+def with_rules(seats: str, now: float = 0.0, **rules: int) -> Any:
+    placed = tuple(Seat(client, STATES[letter]) for client, letter in enumerate(seats))
+    view = RoundView(3, "collecting", 100.0, False, placed, **rules)
+    return next_action(JobView(5, 2, view), now, 0.5)
+
+
+def test_a_round_with_extra_clients_closes_with_the_first_updates() -> None:
+    assert with_rules("dddlp", target=3) == Aggregate(3)
+    assert with_rules("ddlpp", target=3) == Wait("3 of 5 clients of round 3")
+    assert with_rules("ddlpp", now=100.0, target=3) == Aggregate(3)  # half of three are two
+    assert with_rules("ddfff", target=3) == Aggregate(3)
+
+
+def test_a_quorum_may_be_a_number() -> None:
+    assert with_rules("dddl", now=100.0, least=4) == Extend(3)
+    assert with_rules("dlll", now=100.0, least=1) == Aggregate(3)
+    reason = "round 3: 1 of 4 clients failed, 4 updates are needed"
+    assert with_rules("dddf", least=4) == Fail(reason)
+
+
 @pytest.mark.parametrize(("quorum", "total", "needed"), [(0.07, 100, 7), (0.56, 25, 14)])
 def test_a_quorum_is_not_raised_by_rounding(quorum: float, total: int, needed: int) -> None:
     seats = "d" * needed + "f" * (total - needed)
@@ -176,6 +197,20 @@ def test_clients_of_a_round_are_drawn_from_the_seed(job: Callable[..., JobSpec])
     assert drawn(1, 1) != drawn(1, 2)
     assert drawn(1, 1) != drawn(2, 1)
     assert len({client for number in range(40) for client in drawn(1, number)}) == 50
+
+
+def test_extra_clients_leave_the_first_choice_as_it_is(job: Callable[..., JobSpec]) -> None:
+    def drawn(extra: int, number: int = 1) -> tuple[list[int], list[int]]:
+        spec = job(clients={"count": 20, "per_round": 5, "select_extra": extra})
+        first = participants(JOURNAL, JOURNAL.Config(), spec, Payload(), number)
+        return first, reserves(JOURNAL, JOURNAL.Config(), spec, Payload(), first, number)
+
+    first, extra = drawn(4)
+    assert drawn(0) == (first, [])
+    assert drawn(4) == (first, extra)
+    assert len(set(first) | set(extra)) == 9
+    assert extra == sorted(extra)
+    assert drawn(4, number=2)[1] != extra
 
 
 def test_evaluation_comes_every_so_often_and_at_the_end(job: Callable[..., JobSpec]) -> None:

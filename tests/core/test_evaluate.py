@@ -40,3 +40,19 @@ def test_dropout_is_off_and_no_gradient_is_kept() -> None:
     model.dropout, model.forward = nn.Dropout(0.5), Echo().forward
     evaluate(model.train(), [batch(([1.0, 0.0], 0), ([0.0, 1.0], 1))])
     assert not model.dropout.training
+
+
+def test_an_evaluation_can_be_ended_between_batches() -> None:
+    left = iter([None, None])
+
+    class Enough(Exception):
+        pass
+
+    def before_batch() -> None:
+        if next(left, Enough) is Enough:
+            raise Enough
+
+    batches = iter([batch(([1.0, 0.0], 0))] * 5)
+    with pytest.raises(Enough):
+        evaluate(Echo(), batches, before_batch)
+    assert len(list(batches)) == 2

@@ -82,6 +82,17 @@ def test_the_same_job_gives_the_same_bits(job: Jobs, tmp_path: Path, dropout_mod
     assert one["metrics"] == other["metrics"]
 
 
+def test_rules_about_who_answers_change_nothing_where_everybody_does(
+    job: Jobs, tmp_path: Path
+) -> None:
+    plain = run(job(clients={"per_round": 2}), tmp_path / "plain")
+    rules = {"per_round": 2, "select_extra": 1, "min_clients": 1, "attempts": 2}
+    ruled = run(job(clients=rules, round_timeout_s=1, priority=3), tmp_path / "ruled")
+    assert ruled["model_sha256"] == plain["model_sha256"]
+    for name in ("bytes_up", "bytes_down"):  # so the forecast is that of the first choice
+        assert ruled["totals"][name] == plain["totals"][name]
+
+
 def test_another_seed_gives_another_model(job: Jobs, tmp_path: Path) -> None:
     shas = [run(job(seed=s), tmp_path / str(s))["model_sha256"] for s in (1, 2)]
     assert shas[0] != shas[1]

@@ -76,6 +76,26 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "clients.per_round",
         "9 of 8 clients; allowed: 1 to 8",
     ),
+    "a quorum above the round": (
+        {"clients": {"min_clients": 5}},
+        "clients.min_clients",
+        "5 of 4 clients in a round; allowed: 1 to 4",
+    ),
+    "a quorum of nobody": ({"clients": {"min_clients": 0}}, "clients.min_clients", "0: .*equal to"),
+    "more extra than there are": (
+        {"clients": {"count": 5, "select_extra": 2}},
+        "clients.select_extra",
+        r"4 \+ 2 of 5 clients; allowed: 0 to 1",
+    ),
+    "fewer clients than the default round": (
+        {"clients": {"count": 3}},
+        "clients.per_round",
+        "4 of 3 clients; allowed: 1 to 3",
+    ),
+    "no attempt": ({"clients": {"attempts": 0}}, "clients.attempts", "0: .*equal to 1"),
+    "no time for a round": ({"round_timeout_s": 0}, "round_timeout_s", "0: .*greater than 0"),
+    "too high a priority": ({"priority": 1001}, "priority", "1001: .*less than or equal to 1000"),
+    "half a priority": ({"priority": 0.5}, "priority", "0.5: .*valid integer"),
     "none per round": ({"clients": {"per_round": 0}}, "clients.per_round", "0: .*equal to 1"),
     "unknown kind": (
         {"partition": {"kind": "random"}},

@@ -92,7 +92,7 @@ class Service:
     def client(self) -> httpx.Client:
         key = (self.home / "api_key").read_text().strip()
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60.0)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=180.0)
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         return fedkrso(self.environ, *words)
@@ -103,7 +103,7 @@ class Service:
         with self.client() as http:
             while time.monotonic() < end:
                 found: dict[str, Any] = http.get(f"/v1/jobs/{job_id}").json()
-                if found["state"] not in ("queued", "running"):
+                if found["state"] not in ("queued", "running", "paused"):
                     return found
                 time.sleep(0.2)
         raise AssertionError(f"job {job_id} did not end: {found}\n{self.logs()}")
