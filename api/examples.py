@@ -17,6 +17,7 @@ ESTIMATE: dict[str, Any] = {
                     {"round": 1, "clients": 4, "bytes_up": 13608720, "bytes_down": 1152},
                     {"round": 2, "clients": 4, "bytes_up": 14964568, "bytes_down": 27168800},
                 ],
+                "exact": True,
                 "bytes_up": 28573288,
                 "bytes_down": 27169952,
                 "bytes_up_per_client": 3571661,

@@ -21,7 +21,7 @@ from fedkrso_core.method import pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.stale import Counted
-from fedkrso_core.virtual import Duration, VirtualRounds, Visit, drawn
+from fedkrso_core.virtual import VirtualRounds, Visit, drawn
 from fedkrso_core.workload import Workload
 
 OnRound = Callable[[dict[str, Any]], None]
@@ -33,13 +33,13 @@ def run(
     out: Path,
     on_round: OnRound = lambda _: None,
     on_step: OnStep = lambda *_: None,
-    duration: Duration | None = None,
+    clock: VirtualRounds | None = None,
 ) -> dict[str, Any]:
     """Trains the job and writes `out`; returns the summary.
 
     `on_round` gets each line of rounds.jsonl as it is written, `on_step` (round, client, step).
-    `duration` says how long a client takes in virtual time, which decides what is counted where
-    if rounds are buffered; left out, it is drawn from the job's seed.
+    `clock` says how long each client takes in virtual time, which decides what is counted where if
+    rounds are buffered; left out, the times are drawn from the job's seed.
     SpecError for a job that cannot run, before `out` is touched.
     """
     device = prepare_process()
@@ -48,8 +48,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
         workload = Workload(spec, Path(work) / "dense", device)
-        clock = VirtualRounds(spec, duration or drawn(spec.seed))
-        job = _Job(workload, Path(work), on_step, clock, checked.bytes_up)
+        own = clock or VirtualRounds(spec, drawn(spec.seed))
+        job = _Job(workload, Path(work), on_step, own, checked.bytes_up)
         ledger = out / "rounds.jsonl"
         ledger.write_text("", encoding="utf-8")
         for record in job.rounds():

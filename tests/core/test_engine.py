@@ -230,3 +230,47 @@ def test_totals_are_sums_and_the_highest_memory() -> None:
         "seconds": {"train": 0.5, "aggregate": 0.0, "evaluate": 0.25},
     }
     assert totals([])["peak_memory_bytes"] == 0
+
+
+def filling(seats: str, extended: bool = False) -> JobView:
+    """Round 3 of 5 that closes at two updates; its deadline is at 100 s."""
+    placed = tuple(Seat(client, STATES[letter]) for client, letter in enumerate(seats))
+    return JobView(5, 2, RoundView(3, "collecting", 100.0, extended, placed, buffer=2))
+
+
+def test_a_buffered_round_is_aggregated_when_it_is_full() -> None:
+    assert next_action(filling("ddll"), 0.0, 1.0) == Aggregate(3)
+    assert next_action(filling("dddl"), 0.0, 1.0) == Aggregate(3)
+
+
+def test_a_buffered_round_waits_for_any_of_those_at_work() -> None:
+    reason = "1 of 2 updates of round 3, 3 clients at work"
+    assert next_action(filling("dllp"), 99.0, 0.5) == Wait(reason)
+
+
+def test_a_buffered_round_closes_with_the_quorum_at_its_deadline() -> None:
+    assert next_action(filling("dllp"), 100.0, 0.5) == Aggregate(3)
+    assert next_action(filling("dllp"), 100.0, 1.0) == Extend(3)
+    reason = "round 3: 1 of 2 updates at the deadline, 2 needed"
+    assert next_action(filling("dllp", extended=True), 100.0, 1.0) == Fail(reason)
+
+
+def test_a_buffered_round_that_cannot_fill_closes_or_fails_at_once() -> None:
+    assert next_action(filling("d"), 0.0, 0.5) == Aggregate(3)
+    reason = "round 3: 1 of 2 updates, 0 clients at work, 2 needed"
+    assert next_action(filling("d"), 0.0, 1.0) == Fail(reason)
+
+
+def test_free_places_go_to_clients_that_are_neither_at_work_nor_counted(
+    job: Callable[..., JobSpec],
+) -> None:
+    spec = job(clients={"count": 8, "per_round": 4}, rounds={"mode": "buffered"})
+    chosen = participants(
+        JOURNAL, JOURNAL.Config(), spec, Payload(), 3, working={1, 2}, answered={5}
+    )
+    assert len(chosen) == 2
+    assert not {1, 2, 5} & set(chosen)
+    every = participants(JOURNAL, JOURNAL.Config(), spec, Payload(), 3, working=range(4))
+    assert every == []
+    few = participants(JOURNAL, JOURNAL.Config(), spec, Payload(), 3, {0}, set(range(2, 8)))
+    assert few == [1]
