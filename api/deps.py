@@ -15,7 +15,7 @@ from api.errors import ApiError
 from api.services import keys
 from api.settings import Settings, settings
 
-bearer = HTTPBearer(auto_error=False, description="An API key of the service")
+_bearer = HTTPBearer(auto_error=False, description="An API key of the service")
 
 
 def database() -> Engine:
@@ -36,7 +36,7 @@ LeaseToken = Annotated[str, Header(alias="X-Lease-Token", description="From the 
 
 
 def caller_role(
-    engine: Database, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    engine: Database, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> str:
     """The role of the caller's key; 401 without a valid one."""
     if given is None:

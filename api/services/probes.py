@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -109,7 +108,7 @@ def readiness(engine: Engine, blobs: Blobs) -> Readiness:
         {
             "database": lambda: check_database(engine),
             "broker": lambda: probe(queue.celery_app()),
-            "blobs": lambda: check_blobs(blobs),
+            "blobs": blobs.check,
         }
     )
 
@@ -126,14 +125,3 @@ def check_database(engine: Engine) -> None:
 @lru_cache
 def _newest() -> str | None:
     return ScriptDirectory.from_config(migrate.config("")).get_current_head()
-
-
-def check_blobs(blobs: Blobs) -> None:
-    """A blob can be written and read."""
-    written = secrets.token_bytes(16)
-    path = blobs.path(blobs.put(written))
-    try:
-        if path.read_bytes() != written:
-            raise NotReady("what was written is not what is read")
-    finally:
-        path.unlink(missing_ok=True)
