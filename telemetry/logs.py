@@ -16,7 +16,7 @@ import structlog
 from structlog.processors import format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
-from telemetry import facts
+from telemetry import facts, tracing
 from telemetry.redact import Redactor
 from telemetry.settings import Settings
 
@@ -79,7 +79,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def _common(service: str) -> list[Any]:
     def add_facts(_logger: Any, _method: str, event: Any) -> Any:
-        return {"service": service} | facts.current() | event
+        known = {"service": service, "trace_id": tracing.current_trace()} | facts.current()
+        return {name: value for name, value in known.items() if value is not None} | event
 
     return [
         add_facts,

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from telemetry import facts, request_id
+from telemetry import facts, request_id, tracing
 
 _GIVE_UP_S = 120
 _CHUNK_BYTES = 1024 * 1024
@@ -108,7 +108,8 @@ class Api:
 
 
 def _say_which_work(request: httpx.Request) -> None:
-    """The service's log lines get the id that this client's lines have."""
+    """The service's log lines and spans are found together with those of this client."""
+    tracing.inject(request.headers)
     known = facts.current().get("request_id")
     if known is not None:
         request.headers[request_id.HEADER] = known

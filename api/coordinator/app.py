@@ -9,7 +9,8 @@ from celery.signals import setup_logging, worker_process_init, worker_ready
 from api.coordinator.ticker import Ticker
 from api.queue import celery_app
 from api.settings import settings
-from telemetry import logs
+from fedkrso_core import __version__
+from telemetry import logs, tracing
 
 app = celery_app()
 app.conf.include = ["api.coordinator.tasks"]
@@ -19,6 +20,7 @@ app.conf.include = ["api.coordinator.tasks"]
 def _log(**kwargs: Any) -> None:
     """That somebody listens to this signal keeps celery from setting up logging itself."""
     logs.configure("coordinator", secrets=settings().secrets())
+    tracing.configure("coordinator", __version__)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -18,7 +18,7 @@ Sums = dict[str, float]
 def states(session: Session, column: Any) -> dict[str, int]:
     """How many rows are in each state."""
     counted = session.execute(select(column, func.count()).group_by(column))
-    return dict(counted.tuples().all())
+    return {str(state): int(count) for state, count in counted}
 
 
 def open_age_s(session: Session, now: float) -> tuple[float, float]:
