@@ -69,7 +69,7 @@ def _step(s: Store, job_id: str) -> bool:
 
 
 def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
-    number = getattr(action, "number", job.rounds_closed)
+    number = getattr(action, "round", job.rounds_closed)
     facts.note(round=number)
     name, waits = type(action).__name__.lower(), isinstance(action, engine.Wait)
     with nullcontext() if waits else tracing.round_span(name, job.id, number):

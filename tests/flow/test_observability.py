@@ -28,6 +28,8 @@ def test_a_job_leaves_figures_lines_and_traces(up: Any, job: Json) -> None:
             "FEDKRSO_LOG_FORMAT": "json",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
+            # celery's about root, which a test may be, comes before logging is set up
+            "PYTHONWARNINGS": "ignore",
         }
         with up("--no-dashboard", **seen) as service, service.client() as http:
             job_id = http.post("/v1/jobs", json=job).json()["id"]
