@@ -6,6 +6,9 @@ from tests.api.conftest import (  # noqa: F401 - pytest finds fixtures by their 
     client,
     database_url,
     dataset_cache,
+    engine,
+    house,
+    postgres_database,
     settings,
     sqlite_template,
 )
