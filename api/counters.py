@@ -25,7 +25,8 @@ _REASONS = ("conflict", "invalid-request", "invalid-update", "not-found", "stale
             "too-large")  # fmt: skip
 UPLOAD_ROUTE = "/v1/assignments/{assignment_id}/update"
 
-disable_created_metrics()  # series without use here, as many as the counters
+# series without use here, as many as there are counters
+disable_created_metrics()  # type: ignore[no-untyped-call]
 OWN = CollectorRegistry()
 REQUESTS = Counter(
     "fedkrso_http_requests",
