@@ -33,7 +33,7 @@ def configure(service: str, version: str) -> bool:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        _log.warning("no traces: %s is set, but not all of fedkrso[otel] is installed", _ENDPOINTS)
+        _log.warning("no traces: an endpoint is set, but fedkrso[otel] is not installed")
         return False
     name = os.environ.get("OTEL_SERVICE_NAME") or f"fedkrso-{service}"
     resource = Resource.create({"service.name": name, "service.version": version})
