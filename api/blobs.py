@@ -75,6 +75,16 @@ class Blobs:
             os.fsync(file.fileno())
         part.path.replace(target)
 
+    def check(self) -> None:
+        """Really writes, reads and removes something; OSError with the reason if it cannot."""
+        part, written = self._new_part(), secrets.token_bytes(16)
+        try:
+            part.write_bytes(written)
+            if part.read_bytes() != written:
+                raise OSError("what was written is not what is read")
+        finally:
+            part.unlink(missing_ok=True)
+
     def drop(self, part: Part) -> None:
         """Forgets a part."""
         part.path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     multiprocess,
 )
 
@@ -24,6 +25,8 @@ _REASONS = ("conflict", "invalid-request", "invalid-update", "not-found", "stale
             "too-large")  # fmt: skip
 UPLOAD_ROUTE = "/v1/assignments/{assignment_id}/update"
 
+# series without use here, as many as there are counters
+disable_created_metrics()  # type: ignore[no-untyped-call]
 OWN = CollectorRegistry()
 REQUESTS = Counter(
     "fedkrso_http_requests",

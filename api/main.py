@@ -11,17 +11,18 @@ from fastapi import FastAPI
 from api import errors
 from api.body_limit import Envelope
 from api.deps import database
-from api.request_log import RequestLog
+from api.request_log import QUIET, RequestLog
 from api.routes import access, audit, catalogue, clients, health, jobs, life, metrics, projects
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
-from telemetry import logs
+from telemetry import logs, tracing
 
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     logs.configure("api", secrets=settings().secrets())
+    tracing.configure("api", __version__)
     for secret, role in (
         (settings().bootstrap_api_key, "admin"),
         (settings().bootstrap_worker_key, "worker"),
@@ -44,6 +45,13 @@ app = FastAPI(
     description="Submit jobs, follow their rounds, take the model home. Errors are problem "
     "documents (RFC 9457). Every route but the health checks needs an API key.",
     lifespan=_lifespan,
+    # its spans, where traces are on; logs and figures are the service's own
+    telemetry={
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "exclude": lambda scope: QUIET.search(scope.get("path", "")) is not None,
+    },
 )
 errors.install(app)
 for router in (

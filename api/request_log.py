@@ -18,7 +18,7 @@ from telemetry import facts, request_id
 _log = logging.getLogger("api.requests")
 _SUBJECT = re.compile(r"/v1/(?P<what>job|assignment)s/(?P<id>[A-Za-z0-9]{1,64})(?:/|$)")
 # asked so often that a line for each would bury the rest
-_QUIET = re.compile(r"/(healthz|readyz|metrics)$|/heartbeat$")
+QUIET = re.compile(r"/(healthz|readyz|metrics)$|/heartbeat$")
 _GONE = 499  # the caller hung up: nobody reads a status, but logs and figures want one
 
 
@@ -106,9 +106,9 @@ def _template(scope: Scope) -> str:
 
 def _level(scope: Scope, status: int) -> int:
     """Reads that succeed are for debugging; what changes something, or is refused, is told."""
-    if status >= 500 and not _QUIET.search(scope["path"]):
+    if status >= 500 and not QUIET.search(scope["path"]):
         return logging.ERROR
     if status >= 400:
         return logging.INFO
-    routine = scope["method"] in ("GET", "HEAD") or status == 204 or _QUIET.search(scope["path"])
+    routine = scope["method"] in ("GET", "HEAD") or status == 204 or QUIET.search(scope["path"])
     return logging.DEBUG if routine else logging.INFO

@@ -16,15 +16,16 @@ import structlog
 from structlog.processors import format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
-from telemetry import facts
+from telemetry import facts, tracing
 from telemetry.redact import Redactor
 from telemetry.settings import Settings
 
 # at level info these say what every request or message is; the service's own lines say it better
 _TALKATIVE = (
-    "amqp", "botocore", "celery.app.trace", "celery.worker.strategy", "fsspec", "httpcore",
-    "httpx", "kombu", "s3fs", "urllib3",
+    "alembic", "amqp", "botocore", "celery.app.trace", "celery.worker.strategy", "fsspec",
+    "httpcore", "httpx", "httpx2", "kombu", "s3fs", "urllib3",
 )  # fmt: skip
+_DOUBLES = ("color_message", "message")
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "celery", "celery.task", "celery.redirected")
 
 
@@ -42,6 +43,7 @@ def configure(
     root.handlers = [h for h in root.handlers if not isinstance(h, _Handler)] + [handler]
     root.setLevel(chosen.log_level.upper())
     _let_through(chosen.log_level)
+    logging.captureWarnings(capture=True)
 
 
 def formatter(
@@ -56,6 +58,7 @@ def formatter(
         foreign_pre_chain=[*_common(service), structlog.stdlib.ExtraAdder()],
         processors=[
             ProcessorFormatter.remove_processors_meta,
+            _drop_doubles,
             # a traceback is text from here on, so that the redactor sees what is in it
             format_exc_info,
             redactor,
@@ -79,7 +82,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def _common(service: str) -> list[Any]:
     def add_facts(_logger: Any, _method: str, event: Any) -> Any:
-        return {"service": service} | facts.current() | event
+        known = {"service": service, "trace_id": tracing.current_trace()} | facts.current()
+        return {name: value for name, value in known.items() if value is not None} | event
 
     return [
         add_facts,
@@ -88,6 +92,11 @@ def _common(service: str) -> list[Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+
+
+def _drop_doubles(_logger: Any, _method: str, event: Any) -> Any:
+    """The same text again, which uvicorn and other handlers leave on a record."""
+    return {name: value for name, value in event.items() if name not in _DOUBLES}
 
 
 def _let_through(level: str) -> None:

@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from telemetry import facts, request_id
+from telemetry import facts, request_id, tracing
 from worker.stop import Stop
 
 GIVE_UP_S = 1800.0  # a training's result is kept for this long while the service is away
@@ -155,7 +155,8 @@ class Api:
 
 
 def _say_which_work(request: httpx.Request) -> None:
-    """The service's log lines get the id that this client's lines have."""
+    """The service's log lines and spans are found together with those of this client."""
+    tracing.inject(request.headers)
     known = facts.current().get("request_id")
     if known is not None:
         request.headers[request_id.HEADER] = known

@@ -24,7 +24,7 @@ from fedkrso_core.method import pack
 from fedkrso_core.payload import decode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
-from telemetry import facts, request_id
+from telemetry import facts, request_id, tracing
 from worker.api import Api, LeaseLost, Refused
 from worker.stop import Stop
 
@@ -95,7 +95,12 @@ class ClientProcess:
         known = {name: assignment[name] for name in ("job", "round", "client")}
         facts.note(assignment=assignment["id"], **known)
         progress = Progress(self.stop)
-        with self._heartbeats(assignment, progress):
+        with (
+            tracing.round_span(
+                "assignment", assignment["job"], assignment["round"], client=assignment["client"]
+            ),
+            self._heartbeats(assignment, progress),
+        ):
             self._work(assignment, progress)
         return True
 
@@ -119,11 +124,16 @@ class ClientProcess:
             self._give_back(assignment, f"{type(error).__name__}: {error}")
 
     def _train_and_upload(self, assignment: dict[str, Any], progress: Progress) -> None:
-        chain = self._journal(assignment, progress)
-        workload = self._workload(assignment)
-        trained = workload.train(chain, assignment["client"], assignment["round"], progress.on_step)
+        with tracing.span("download"):
+            chain = self._journal(assignment, progress)
+        with tracing.span("load"):
+            workload = self._workload(assignment)
+        with tracing.span("train"):
+            place = (assignment["client"], assignment["round"])
+            trained = workload.train(chain, *place, progress.on_step)
         report = {"peak_memory_bytes": trained.peak_memory_bytes, "train_s": trained.seconds}
-        self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
+        with tracing.span("upload"):
+            self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
 
     def _journal(self, assignment: dict[str, Any], progress: Progress) -> list[StateRef]:
         """Downloads the states that this client lacks; those it was sent before are kept here."""

@@ -6,10 +6,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_process_shutdown, worker_shutting_down
 
+from fedkrso_core import __version__
 from messaging import queues
-from telemetry import logs
+from telemetry import logs, tracing
 from telemetry.redact import passwords
 from worker.settings import Settings
 from worker.stop import Stop
@@ -48,6 +49,12 @@ def _log(**kwargs: Any) -> None:
     """That somebody listens to this signal keeps celery from setting up logging itself."""
     secrets = [_settings.api_key, *passwords(_settings.broker_url)]
     logs.configure("worker", secrets=secrets)
+    tracing.configure("worker", __version__)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _say_goodbye(**kwargs: Any) -> None:
+    tracing.flush()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import assert_never
 
@@ -28,7 +29,7 @@ from api.services import room, rules
 from api.services.work import release
 from fedkrso_core import engine
 from fedkrso_core.errors import CoreError
-from telemetry import facts
+from telemetry import facts, tracing
 from telemetry.redact import redact
 
 _log = logging.getLogger("api.coordinator")
@@ -88,7 +89,14 @@ def _step(s: Store, job_id: str) -> bool:
 
 
 def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
-    facts.note(round=getattr(action, "number", job.rounds_closed))
+    number = getattr(action, "round", job.rounds_closed)
+    facts.note(round=number)
+    name, waits = type(action).__name__.lower(), isinstance(action, engine.Wait)
+    with nullcontext() if waits else tracing.round_span(name, job.id, number):
+        return _do(s, job, action)
+
+
+def _do(s: Store, job: Job, action: engine.Action) -> bool:
     match action:
         case engine.Open(number):
             steps.open_round(s, job, number)

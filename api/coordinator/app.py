@@ -10,7 +10,8 @@ from api.coordinator import ticker
 from api.db.session import engine_of
 from api.queue import broker, celery_app
 from api.settings import settings
-from telemetry import logs
+from fedkrso_core import __version__
+from telemetry import logs, tracing
 
 app = celery_app()
 app.conf.include = ["api.coordinator.tasks"]
@@ -21,6 +22,7 @@ app.amqp.queues.select([broker().coordinator])
 def _log(**kwargs: Any) -> None:
     """That somebody listens to this signal keeps celery from setting up logging itself."""
     logs.configure("coordinator", secrets=settings().secrets())
+    tracing.configure("coordinator", __version__)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -12,6 +12,8 @@ from api.db.session import engine_of, reading
 from api.services import room
 from api.settings import settings
 
+# its age says how long ago the clock last went round; a container's health check looks at it
+ALIVE_FILE = "coordinator.alive"
 _log = logging.getLogger("api.coordinator")
 
 
@@ -24,6 +26,7 @@ def _run() -> None:
     while True:
         try:
             tick()
+            (settings().home / ALIVE_FILE).touch()
         except Exception as error:
             # whatever is away will be back, and a clock that stopped would stop every job
             _log.warning("the ticker has to wait: %s: %s", type(error).__name__, error)

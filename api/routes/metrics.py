@@ -6,17 +6,18 @@ from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Response, Security
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
 from api import counters
-from api.deps import Config, Database, bearer
+from api.deps import Config, Database
 from api.errors import ApiError
 from api.services.figures import Figures
 from api.services.keys import hash_of, same
 
 router = APIRouter(tags=["health"])
+_bearer = HTTPBearer(auto_error=False)
 
 
 @lru_cache(maxsize=1)
@@ -31,7 +32,7 @@ def _registry(engine: Engine) -> CollectorRegistry:
 def metrics(
     engine: Database,
     settings: Config,
-    given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Response:
     """The service's figures in Prometheus' text format. Needs FEDKRSO_METRICS_KEY as bearer."""
     _require_key(settings.metrics_key, given)

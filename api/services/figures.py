@@ -23,11 +23,13 @@ from api.db import figures
 from api.db.session import reading
 from api.db.tables import Assignment, Export, Job
 from api.schemas import AssignmentState, JobState
+from api.services.patience import Patient, TooSlow
 from fedkrso_core import __version__
 from messaging.depth import QUEUES, depths
 
 _log = logging.getLogger("api.figures")
 _KEPT_S = 2.0
+_LIMIT_S = 5.0  # below the 10 s that Prometheus waits
 _SHARE = 10  # the queries take at most about a tenth of the time
 
 _PHASES = {
@@ -51,6 +53,8 @@ class Figures(Collector):
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._lock = engine, threading.Lock()
+        self._database = Patient("figures", lambda: _read(engine))
+        self._broker = Patient("depths", lambda: depths(queue.celery_app(), queue.broker()))
         self._kept: list[Metric] = []
         self._until = 0.0
 
@@ -59,7 +63,10 @@ class Figures(Collector):
         with self._lock:
             if time.monotonic() > self._until:
                 began = time.monotonic()
-                self._kept = [*self._of_database(), *_of_broker()]
+                self._database.begin()
+                self._broker.begin()
+                until = began + _LIMIT_S
+                self._kept = [*self._of_database(until), *self._of_broker(until)]
                 now = time.monotonic()
                 self._until = now + max(_KEPT_S, _SHARE * (now - began))
         build = GaugeMetricFamily(
@@ -68,16 +75,32 @@ class Figures(Collector):
         build.add_metric([__version__], 1)
         return [build, *_of_pool(self._engine), *self._kept]
 
-    def _of_database(self) -> list[Metric]:
+    def _of_database(self, until: float) -> list[Metric]:
         up = GaugeMetricFamily("fedkrso_database_up", "1 if the database answers.")
         try:
-            found = _read(self._engine)
-        except SQLAlchemyError as error:
+            found = self._database.result(until)
+        except (SQLAlchemyError, TooSlow) as error:
             _log.warning("no figures: the database does not answer (%s)", type(error).__name__)
             up.add_metric([], 0)
             return [up]
         up.add_metric([], 1)
         return [up, *found]
+
+    def _of_broker(self, until: float) -> list[Metric]:
+        up = GaugeMetricFamily("fedkrso_broker_up", "1 if the broker answers.")
+        waiting = GaugeMetricFamily(
+            "fedkrso_queue_messages", "Hints that wait in the broker.", labels=["queue"]
+        )
+        try:
+            found = self._broker.result(until)
+        except Exception as error:  # whatever the broker's client raises, the other figures go out
+            _log.warning("no queue depth: the broker does not answer (%s)", type(error).__name__)
+            up.add_metric([], 0)
+            return [up, waiting]
+        up.add_metric([], 1)
+        for name in QUEUES:
+            waiting.add_metric([name], found[name])
+        return [up, waiting]
 
 
 def _read(engine: Engine) -> list[Metric]:
@@ -140,23 +163,6 @@ def _totals(sums: figures.Sums) -> list[Metric]:
         crossed.add_metric([direction], sums.get(f"bytes_{direction}", 0.0))
         lost.add_metric([direction], sums.get(f"bytes_{direction}_lost", 0.0))
     return [*found, phases, crossed, lost]
-
-
-def _of_broker() -> list[Metric]:
-    up = GaugeMetricFamily("fedkrso_broker_up", "1 if the broker answers.")
-    waiting = GaugeMetricFamily(
-        "fedkrso_queue_messages", "Hints that wait in the broker.", labels=["queue"]
-    )
-    try:
-        found = depths(queue.celery_app(), queue.broker())
-    except Exception as error:  # whatever the broker's client raises, the other figures go out
-        _log.warning("no queue depth: the broker does not answer (%s)", type(error).__name__)
-        up.add_metric([], 0)
-        return [up, waiting]
-    up.add_metric([], 1)
-    for name in QUEUES:
-        waiting.add_metric([name], found[name])
-    return [up, waiting]
 
 
 def _of_pool(engine: Engine) -> list[Metric]:

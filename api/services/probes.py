@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from api import queue
 from api.blobs import Blobs
 from api.db import migrate
 from api.db.session import reading
+from api.services.patience import Patient, TooSlow
 from messaging.depth import probe
 
 _log = logging.getLogger("api.probes")
@@ -38,7 +38,7 @@ class Readiness:
     """
 
     def __init__(self, checks: Mapping[str, Check], limit_s: float = LIMIT_S) -> None:
-        self._runs = {name: _Run(name, check) for name, check in checks.items()}
+        self._runs = {name: Patient(name, check) for name, check in checks.items()}
         self._limit_s, self._asking = limit_s, threading.Lock()
         self._answer: dict[str, str] | None = None
         self._until = 0.0
@@ -61,7 +61,7 @@ class Readiness:
         until = time.monotonic() + self._limit_s
         for run in self._runs.values():
             run.begin()
-        found = {name: run.outcome(until) for name, run in self._runs.items()}
+        found = {name: _outcome(run, until) for name, run in self._runs.items()}
         answer = {name: wrong for name, wrong in found.items() if wrong is not None}
         if answer != (self._answer or {}):
             _log.warning("ready" if not answer else "not ready", extra={"checks": answer})
@@ -69,38 +69,16 @@ class Readiness:
         return answer
 
 
-class _Run:
-    """One check in a thread of its own, which ends with the process even if it hangs."""
-
-    def __init__(self, name: str, check: Check) -> None:
-        self._name, self._check = name, check
-        self._thread: threading.Thread | None = None
-        self._since = 0.0
-        self._wrong: str | None = None
-
-    def begin(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._since = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"probe-{self._name}", daemon=True)
-        self._thread.start()
-
-    def outcome(self, until: float) -> str | None:
-        assert self._thread is not None
-        self._thread.join(max(0.0, until - time.monotonic()))
-        if self._thread.is_alive():
-            return f"no answer for {time.monotonic() - self._since:.0f} s"
-        return self._wrong
-
-    def _run(self) -> None:
-        try:
-            self._check()
-            self._wrong = None
-        except NotReady as error:
-            self._wrong = str(error)
-        except Exception as error:  # whatever a library raises, the answer is that it failed
-            _log.info("probe failed", extra={"probe": self._name, "reason": str(error)})
-            self._wrong = type(error).__name__
+def _outcome(run: Patient[None], until: float) -> str | None:
+    """What is wrong, in words that tell nothing secret; None if nothing is."""
+    try:
+        run.result(until)
+    except (NotReady, TooSlow) as error:
+        return str(error)
+    except Exception as error:  # whatever a library raises, the answer is that it failed
+        _log.info("probe failed", extra={"probe": run.name, "reason": str(error)})
+        return type(error).__name__
+    return None
 
 
 def readiness(engine: Engine, blobs: Blobs) -> Readiness:
@@ -109,7 +87,7 @@ def readiness(engine: Engine, blobs: Blobs) -> Readiness:
         {
             "database": lambda: check_database(engine),
             "broker": lambda: probe(queue.celery_app()),
-            "blobs": lambda: check_blobs(blobs),
+            "blobs": blobs.check,
         }
     )
 
@@ -126,14 +104,3 @@ def check_database(engine: Engine) -> None:
 @lru_cache
 def _newest() -> str | None:
     return ScriptDirectory.from_config(migrate.config("")).get_current_head()
-
-
-def check_blobs(blobs: Blobs) -> None:
-    """A blob can be written and read."""
-    written = secrets.token_bytes(16)
-    path = blobs.path(blobs.put(written))
-    try:
-        if path.read_bytes() != written:
-            raise NotReady("what was written is not what is read")
-    finally:
-        path.unlink(missing_ok=True)

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from celery import Celery
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
@@ -12,6 +16,8 @@ from api.db.session import engine_of, writing
 from api.services import probes
 from api.services.probes import NotReady, Readiness
 from api.settings import Settings
+from messaging import queues
+from messaging.depth import probe
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +104,27 @@ def test_the_reason_is_told_without_what_a_library_says() -> None:
 
     answer = Readiness({"broker": leak, "blobs": explain}).ask()
     assert answer == {"broker": "OSError", "blobs": "the folder is read-only"}
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "amqp://guest:guest@127.0.0.1:{}//"])
+def test_a_broker_that_says_nothing_is_not_waited_for(
+    silent_port: int, url: str, tmp_path: Path
+) -> None:
+    app = Celery("silent", set_as_current=False)
+    app.conf.update(queues.settings(url.format(silent_port), tmp_path))
+    asked = Readiness({"broker": lambda: probe(app), "blobs": lambda: None}, limit_s=0.3)
+    assert asked.ask()["broker"].startswith("no answer for ")
+    app.close()
+
+
+def test_a_database_that_says_nothing_is_not_waited_for(silent_port: int) -> None:
+    engine = engine_of(f"postgresql+psycopg://nobody@127.0.0.1:{silent_port}/none")
+    asked = Readiness({"database": lambda: probes.check_database(engine)}, limit_s=0.3)
+    assert asked.ask()["database"].startswith("no answer for ")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 
@@ -181,6 +182,16 @@ def test_figures_go_out_while_the_database_is_away(client: TestClient, look: Loo
     assert seen("fedkrso_broker_up") == 1
     assert seen.get("fedkrso_build_info", version="0.1.0") == 1
     Table.metadata.create_all(database())
+
+
+def test_a_broker_that_says_nothing_does_not_hold_up_a_scrape(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+    monkeypatch.setattr(served, "_LIMIT_S", 1.0)
+    monkeypatch.setattr(served, "depths", lambda _: stop.wait(60) and {})
+    assert look()("fedkrso_broker_up") == 0
+    stop.set()
 
 
 def test_scrapes_in_quick_succession_ask_the_database_once(
