@@ -88,7 +88,7 @@ def under_fire(
     redis = postgres = None
     servers = {}
     if where == "servers":
-        redis, postgres = Redis(), Postgres(folder)
+        redis, postgres = Redis(), Postgres()
         for server, end in ((redis, redis.kill), (postgres, postgres.end)):
             stack.callback(end)
             server.start()

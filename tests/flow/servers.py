@@ -7,6 +7,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,18 +74,14 @@ class Redis:
 class Postgres:
     """A PostgreSQL cluster of its own, run by a user who may: the server refuses root."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._bin = self._programs()
-        self.folder, self.port = folder / "cluster", free_port()
+        # not among the tests' folders: those are for root alone
+        self.folder, self.port = Path(tempfile.mkdtemp(prefix="fedkrso-postgres-")), free_port()
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        self.folder.mkdir(mode=0o700)
         if self._as:
             shutil.chown(self.folder, "postgres")
-            for parent in folder.parents:
-                if parent.stat().st_uid == 0 and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-            folder.chmod(folder.stat().st_mode | 0o011)
         self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
 
     @staticmethod
@@ -111,9 +108,10 @@ class Postgres:
         self._run("pg_ctl", "-m", "immediate", "-w", "stop")
 
     def end(self) -> None:
-        """Stops it if it runs."""
+        """Stops it if it runs, and removes it."""
         with suppress(AssertionError):
             self.stop_at_once()
+        shutil.rmtree(self.folder)
 
 
 @contextmanager

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
-    made = servers.Postgres(tmp_path_factory.mktemp("postgres"))
+def postgres() -> Iterator[servers.Postgres]:
+    made = servers.Postgres()
     made.start()
     yield made
     made.end()
