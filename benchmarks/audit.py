@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 
 from sqlalchemy import select
 
@@ -58,19 +58,11 @@ class Audit:
         return sum(count - 1 for count in said.values())
 
     def _compare(self, models: dict[Key, str]) -> tuple[int, int]:
-        """(jobs compared, those with another model): with a job alone, and with one another."""
-        found: dict[Key, set[str | None]] = defaultdict(set)
-        sizes: Counter[Key] = Counter()
-        for job in self._jobs:
-            if job.state == "done":
-                key = (job.spec["method"]["name"], job.spec["seed"])
-                found[key].add(job.model_sha256)
-                sizes[key] += 1
-        compared = sum(n for key, n in sizes.items() if key in models or n > 1)
-        for key, digest in models.items():
-            if key in found:
-                found[key].add(digest)
-        return compared, sum(len(digests) - 1 for digests in found.values())
+        """(jobs compared, those with another model)."""
+        done = [job for job in self._jobs if job.state == "done"]
+        alone = [models[(job.spec["method"]["name"], job.spec["seed"])] for job in done]
+        other = sum(job.model_sha256 != m for job, m in zip(done, alone, strict=True))
+        return len(done), other
 
     def is_clean(self) -> bool:
         """Nothing is wrong, and there was something to look at."""

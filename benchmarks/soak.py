@@ -5,9 +5,9 @@
 `embedded` is SQLite and a queue of files, `servers` a PostgreSQL and a Redis of the script's own.
 The minutes are divided among them. A job that ends is followed by another until the time is over;
 then the faults stop and the open jobs end. Both workers send each update twice. At the end the
-database is read: what was lost, what was counted twice; and models are compared with those of
-`fedkrso run`, which trains one job of each method in one process without any fault, and with those
-of other jobs of the same file. Exits with 1 if anything differs.
+database is read: what was lost, what was counted twice; and every model is compared with that of
+the same job trained in one process without a service, as `fedkrso run` does. Exits with 1 if
+anything differs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +24,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import yaml
 from audit import Audit
 from faults import Faults
 
@@ -70,15 +69,15 @@ def spec(folder: Path, number: int) -> dict[str, Any]:
     }
 
 
-def alone(folder: Path, job: dict[str, Any], environ: dict[str, str]) -> str:
-    """The model's digest when nothing happens to the job."""
-    file = folder / "alone.yaml"
-    file.write_text(yaml.safe_dump(job))
-    program = str(Path(sys.executable).with_name("fedkrso"))
+def alone(folder: Path, number: int) -> tuple[tuple[str, int], str]:
+    """(method, seed) of a job, and its model's digest when nothing happens to it."""
+    from fedkrso_core import simulate
+    from fedkrso_core.spec import parse
+
+    job = spec(folder, number)
     with tempfile.TemporaryDirectory() as out:
-        words = [program, "run", str(file), "--out", f"{out}/run", "--json"]
-        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
-    return str(json.loads(done.stdout)["model_sha256"])
+        summary = simulate.run(parse(job), Path(out) / "run")
+    return (job["method"]["name"], job["seed"]), str(summary["model_sha256"])
 
 
 def under_fire(
@@ -121,11 +120,7 @@ def soak(where: str, minutes: float, jobs: int, seed: int) -> bool:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         write_model(folder / "model")
         write_rows(folder / "rows.jsonl")
-        environ = environ_of(FEDKRSO_HOME=str(folder / "alone"))
-        sample = [spec(folder, number) for number in range(len(OPTIONS))]
-        models = {
-            (job["method"]["name"], job["seed"]): alone(folder, job, environ) for job in sample
-        }
+        models = dict(alone(folder, number) for number in range(len(OPTIONS) * SEEDS))
         rng = random.Random(seed)
         rig, faults = under_fire(stack, folder, where, minutes, jobs, rng)
         audit = Audit(rig, models)
@@ -145,6 +140,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    # before torch is loaded: the same threads everywhere, for the same bits
+    os.environ |= {"FEDKRSO_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     minutes = given.minutes / len(given.on)
     clean = [soak(where, minutes, given.jobs, given.seed) for where in given.on]
     sys.exit(0 if all(clean) else 1)

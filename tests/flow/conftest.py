@@ -20,7 +20,6 @@ import pytest
 import yaml
 
 from tests.flow.proof import Undisturbed
-from tests.flow.rig import environ_of
 
 FEDKRSO = str(Path(sys.executable).with_name("fedkrso"))
 WORDS = ["red", "green", "blue", "sun", "moon", "tree", "river", "stone", "wind", "fire"]
@@ -188,22 +187,19 @@ def _announced(home: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
     raise AssertionError("up was not ready within 60 s")
 
 
-def run_alone(
-    spec: dict[str, Any], folder: Path, environ: dict[str, str]
-) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
-    """What `fedkrso run` makes of a job: (summary, rounds, folder)."""
-    file, out = folder / "job.yaml", folder / "run"
-    file.write_text(yaml.safe_dump(spec))
-    done = fedkrso(environ, "run", str(file), "--out", str(out), "--json")
-    assert done.returncode == 0, done.stderr
-    lines = (out / "rounds.jsonl").read_text().splitlines()
-    return json.loads(done.stdout), [json.loads(line) for line in lines], out
-
-
 @pytest.fixture
 def undisturbed(tmp_path: Path, environ: dict[str, str]) -> Callable[[dict[str, Any]], Any]:
     """What `fedkrso run` makes of a job: (summary, rounds, folder)."""
-    return lambda spec: run_alone(spec, tmp_path, environ)
+
+    def run(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
+        file, out = tmp_path / "job.yaml", tmp_path / "run"
+        file.write_text(yaml.safe_dump(spec))
+        done = fedkrso(environ, "run", str(file), "--out", str(out), "--json")
+        assert done.returncode == 0, done.stderr
+        lines = (out / "rounds.jsonl").read_text().splitlines()
+        return json.loads(done.stdout), [json.loads(line) for line in lines], out
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +207,13 @@ def undisturbed_job(
     tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Undisturbed:
     """One tiny job that ran alone, to compare with those that are disturbed."""
-    spec, folder = tiny_job(tiny_model, tiny_data), tmp_path_factory.mktemp("undisturbed")
-    environ = environ_of(FEDKRSO_HOME=str(folder / "home"))
-    summary, rounds, _ = run_alone(spec, folder, environ)
+    from fedkrso_core import simulate
+    from fedkrso_core.spec import parse
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    spec, rounds = tiny_job(tiny_model, tiny_data), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDKRSO_HOME", str(folder / "home"))
+        patch.setenv("FEDKRSO_THREADS", "1")
+        summary = simulate.run(parse(spec), folder / "run", rounds.append)
     return Undisturbed(spec, summary, rounds)
