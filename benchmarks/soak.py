@@ -1,6 +1,6 @@
 """A service under fire: 20 open jobs of 50 clients each, and a fault every few seconds.
 
-    python benchmarks/soak.py [--minutes 10] [--on embedded servers] [--jobs 20] [--seed 0]
+    python benchmarks/soak.py [--minutes 10] [--on embedded servers] [--jobs 20] [--pause 4]
 
 `embedded` is SQLite and a queue of files, `servers` a PostgreSQL and a Redis of the script's own.
 The minutes are divided among them. A job that ends is followed by another until the time is over;
@@ -32,7 +32,6 @@ from tests.flow.rig import Rig, environ_of
 from tests.flow.servers import Postgres, Redis
 
 CLIENTS, PER_ROUND, ROUNDS, SEEDS = 50, 4, 3, 5
-PAUSE_S = (2.0, 6.0)
 LAST_JOBS_S = 900.0
 OPTIONS: dict[str, dict[str, int]] = {
     "fedkrso": {"rank": 2, "seeds": 3, "interval": 2},
@@ -81,7 +80,7 @@ def alone(folder: Path, number: int) -> tuple[tuple[str, int], str]:
 
 
 def under_fire(
-    stack: ExitStack, folder: Path, where: str, minutes: float, jobs: int, rng: random.Random
+    stack: ExitStack, folder: Path, where: str, given: argparse.Namespace, minutes: float
 ) -> tuple[Rig, Faults]:
     """Runs jobs and faults for a while, then until all jobs have ended."""
     redis = postgres = None
@@ -94,6 +93,7 @@ def under_fire(
         servers = {"FEDKRSO_DATABASE_URL": postgres.url, "FEDKRSO_BROKER_URL": redis.url}
     environ = environ_of(FEDKRSO_MAX_ATTEMPTS="1000", **servers)
     rig = stack.enter_context(Rig(folder / where, environ))
+    rng = random.Random(given.seed)
     faults = Faults(rig, rng, redis, postgres)
     faults.start_service()
     rig.wait_for_api()
@@ -101,11 +101,11 @@ def under_fire(
     end, next_fault = time.monotonic() + minutes * 60, 0.0
     while time.monotonic() < end:
         busy = rig.open_jobs()
-        for _ in range(0 if busy is None else jobs - len(busy)):
+        for _ in range(0 if busy is None else given.jobs - len(busy)):
             rig.try_to_submit(spec(folder, next(numbers)))
         if time.monotonic() >= next_fault:
             faults.one()
-            next_fault = time.monotonic() + rng.uniform(*PAUSE_S)
+            next_fault = time.monotonic() + given.pause * rng.uniform(0.5, 1.5)
         time.sleep(0.3)
     faults.end()
     last = time.monotonic() + LAST_JOBS_S
@@ -114,17 +114,18 @@ def under_fire(
     return rig, faults
 
 
-def soak(where: str, minutes: float, jobs: int, seed: int) -> bool:
+def soak(where: str, given: argparse.Namespace, minutes: float) -> bool:
     """One service under fire; prints what happened, True if all is well."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         write_model(folder / "model")
         write_rows(folder / "rows.jsonl")
         models = dict(alone(folder, number) for number in range(len(OPTIONS) * SEEDS))
-        rng = random.Random(seed)
-        rig, faults = under_fire(stack, folder, where, minutes, jobs, rng)
+        rig, faults = under_fire(stack, folder, where, given, minutes)
         audit = Audit(rig, models)
-        print(f"\n{where}: {minutes:g} minutes of faults, {jobs} open jobs of {CLIENTS} clients")
+        print(
+            f"\n{where}: {minutes:g} minutes of faults, {given.jobs} open jobs of {CLIENTS} clients"
+        )
         print(f"faults injected: {faults.counts.total()}")
         for kind, count in faults.counts.most_common():
             print(f"  {kind}: {count}")
@@ -138,12 +139,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--on", nargs="+", default=["embedded", "servers"])
     parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=4.0, help="seconds between faults, mean")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     # before torch is loaded: the same threads everywhere, for the same bits
     os.environ |= {"FEDKRSO_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     minutes = given.minutes / len(given.on)
-    clean = [soak(where, minutes, given.jobs, given.seed) for where in given.on]
+    clean = [soak(where, given, minutes) for where in given.on]
     sys.exit(0 if all(clean) else 1)
 
 

@@ -152,7 +152,7 @@ class ClientProcess:
                     progress.lost.set()
                     return
                 except httpx.HTTPError as error:
-                    _log.warning("no heartbeat: %s", error)
+                    _log.warning("no heartbeat: %s", str(error).partition("\n")[0])
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
