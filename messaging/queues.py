@@ -26,7 +26,6 @@ LONGEST_TASK_S = 7200.0
 
 _POLL_S = 0.1
 _ANSWER_S = 2.0  # a broker that does not answer within this is taken to be away
-_TASKS_PER_CHILD = 50
 # for whoever sends; a worker that has lost its broker tries for ever
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
@@ -79,11 +78,10 @@ class Broker:
             # enforced by prefork workers alone
             "task_time_limit": self.longest_task_s,
             "worker_prefetch_multiplier": 1,
-            "worker_max_tasks_per_child": _TASKS_PER_CHILD,
             "worker_enable_remote_control": not self.url.startswith("filesystem"),
             "worker_hijack_root_logger": False,
             "worker_send_task_events": False,
-            # the hint that broke the connection's worker is harmless when it comes again
+            # training goes on without the broker: all it was told is that there is work
             "worker_cancel_long_running_tasks_on_connection_loss": False,
             "task_queues": [self._queue(self.clients), self._queue(self.coordinator)],
             "task_routes": {

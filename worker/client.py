@@ -170,7 +170,7 @@ class ClientProcess:
                     progress.lost.set()
                     return
                 except httpx.HTTPError as error:
-                    _log.warning("no heartbeat: %s", error)
+                    _log.warning("no heartbeat: %s", str(error).partition("\n")[0])
 
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(beat,), name="heartbeat", daemon=True)

@@ -22,6 +22,8 @@ _settings = Settings()
 _broker = _settings.broker
 app = Celery("worker")
 app.conf.update(_broker.settings())
+# what a long life leaves behind in a process that trains; a hint may mean many assignments
+app.conf.worker_max_tasks_per_child = 50
 app.amqp.queues.select([_broker.clients])
 _stop = Stop()  # before the first fork: the signal reaches a prefork parent alone
 

@@ -29,7 +29,8 @@ def _run() -> None:
             (settings().home / ALIVE_FILE).touch()
         except Exception as error:
             # whatever is away will be back, and a clock that stopped would stop every job
-            _log.warning("the ticker has to wait: %s: %s", type(error).__name__, error)
+            what = str(error).partition("\n")[0]
+            _log.warning("the ticker has to wait: %s: %s", type(error).__name__, what)
         time.sleep(settings().tick_s)
 
 

@@ -19,6 +19,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.flow.proof import Undisturbed
+
 FEDKRSO = str(Path(sys.executable).with_name("fedkrso"))
 WORDS = ["red", "green", "blue", "sun", "moon", "tree", "river", "stone", "wind", "fire"]
 
@@ -64,19 +66,24 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def job(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+def tiny_job(model: Path, data: Path) -> dict[str, Any]:
     """A job that takes seconds."""
     return {
         "name": "tiny",
-        "model": str(tiny_model),
-        "data": {"train": str(tiny_data)},
+        "model": str(model),
+        "data": {"train": str(data)},
         "partition": {"kind": "dirichlet", "alpha": 0.5},
         "clients": {"count": 4, "per_round": 3},
         "rounds": 3,
         "local": {"steps": 20, "batch_size": 8, "max_length": 16, "lr": 5e-3},
         "method": {"name": "fedkrso", "rank": 4, "seeds": 4, "interval": 5},
     }
+
+
+@pytest.fixture
+def job(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+    """A job that takes seconds."""
+    return tiny_job(tiny_model, tiny_data)
 
 
 @dataclass(frozen=True)
@@ -193,3 +200,20 @@ def undisturbed(tmp_path: Path, environ: dict[str, str]) -> Callable[[dict[str, 
         return json.loads(done.stdout), [json.loads(line) for line in lines], out
 
     return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed_job(
+    tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
+    """One tiny job that ran alone, to compare with those that are disturbed."""
+    from fedkrso_core import simulate
+    from fedkrso_core.spec import parse
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    spec, rounds = tiny_job(tiny_model, tiny_data), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDKRSO_HOME", str(folder / "home"))
+        patch.setenv("FEDKRSO_THREADS", "1")
+        summary = simulate.run(parse(spec), folder / "run", rounds.append)
+    return Undisturbed(spec, summary, rounds)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-import time
+
+import pytest
 
 from worker.stop import Stop
 
@@ -23,9 +24,8 @@ def test_a_forked_process_sees_what_its_parent_asked_for_later() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.timeout(60)
 def test_nobody_sleeps_on_when_asked_to_stop() -> None:
     stop = Stop()
     stop.set()
-    began = time.monotonic()
-    stop.sleep(60)
-    assert time.monotonic() - began < 30
+    stop.sleep(3600)
