@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Engine
 
-from api.blobs import Blobs
+from api.blobs import Blobs, blobs_of
 from api.db.session import engine_of
 from api.errors import ApiError
 from api.services import keys
@@ -26,7 +26,7 @@ def database() -> Engine:
 @lru_cache
 def blob_store() -> Blobs:
     """The service's blobs."""
-    return Blobs(settings().blob_folder)
+    return blobs_of(settings())
 
 
 Database = Annotated[Engine, Depends(database)]

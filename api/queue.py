@@ -38,6 +38,11 @@ def hint_export(job_id: str, number: int) -> None:
     _send(queues.EXPORT_TASK, job_id, number)
 
 
+def hint_collect() -> None:
+    """Tells a coordinator to clear away what is kept no longer."""
+    _send(queues.COLLECT_TASK)
+
+
 def _send(task: str, *args: str | int) -> None:
     try:
         celery_app().send_task(task, args=list(args), retry=False)

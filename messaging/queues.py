@@ -19,6 +19,7 @@ COORDINATOR_QUEUE = "coordinator"
 TRAIN_TASK = "worker.train"
 ADVANCE_TASK = "coordinator.advance"
 EXPORT_TASK = "coordinator.export"
+COLLECT_TASK = "coordinator.collect"
 
 _POLL_S = 0.1
 _LONGEST_TASK_S = 7200
@@ -44,6 +45,7 @@ def settings(broker_url: str, folder: Path) -> dict[str, Any]:
             TRAIN_TASK: {"queue": CLIENTS_QUEUE},
             ADVANCE_TASK: {"queue": COORDINATOR_QUEUE},
             EXPORT_TASK: {"queue": COORDINATOR_QUEUE},
+            COLLECT_TASK: {"queue": COORDINATOR_QUEUE},
         },
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from api.coordinator.store import Store, rounds_ledger
 from api.db.jobs import OPEN_STATES
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
+from api.services import safekeeping
 from api.services.jobs import rounds_of
 from fedkrso_core.errors import CoreError
 from fedkrso_core.export import summarize, write_folder
@@ -39,7 +39,11 @@ def build(job_id: str, number: int) -> None:
 
 def _finish(s: Store, job_id: str, number: int, **values: str) -> None:
     with writing(s.engine) as session:
-        row = session.get_one(Export, (job_id, number))
+        row = session.get(Export, (job_id, number))
+        if row is None:  # the job was deleted meanwhile
+            return
+        if "digest" in values:
+            safekeeping.refer(session, values["digest"])
         for name, value in values.items():
             setattr(row, name, value)
 
@@ -51,7 +55,7 @@ def _zip(s: Store, job: Job, number: int) -> str:
     sha = work.global_model.sha256()
     outs = [r.model_dump(mode="json") for r in rounds_of(s.engine, job.id) if r.round <= number]
     ledger = rounds_ledger(outs)
-    with tempfile.TemporaryDirectory(dir=s.blobs.folder, prefix="export-") as temporary:
+    with s.blobs.parts.workspace() as temporary:
         folder = Path(temporary) / "out"
         stopped = job.reason if job.state == "done" and number == job.rounds_closed else None
         write_folder(folder, work, ledger, summarize(work, work.spec, ledger, sha, stopped))
@@ -61,4 +65,4 @@ def _zip(s: Store, job: Job, number: int) -> str:
             for path in sorted(folder.rglob("*")):
                 if path.is_file():
                     file.write(path, path.relative_to(folder))
-        return s.blobs.put_file(archive)
+        return safekeeping.put_file(s.engine, s.blobs, archive)

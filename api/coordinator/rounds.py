@@ -17,6 +17,7 @@ from api.coordinator.store import Store
 from api.db import jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
+from api.services import safekeeping
 from fedkrso_core import engine
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
@@ -26,7 +27,7 @@ from fedkrso_core.workload import Workload
 def start(s: Store, job: Job) -> None:
     """queued -> running, with the initial state as round 0."""
     encoded = encode(s.workload(job).initial_state())
-    digest, now = s.blobs.put(encoded), time.time()
+    digest, now = s.keep(encoded), time.time()
     with writing(s.engine) as session:
         if not jobs.move(session, job.id, ("queued",), "running", started_at=now):
             return
@@ -43,6 +44,7 @@ def start(s: Store, job: Job) -> None:
                 size=len(encoded),
             )
         )
+        safekeeping.refer(session, digest)
         jobs.add_event(session, job.id, now, "started", "Job started")
 
 
@@ -121,7 +123,7 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         began = time.perf_counter()
         new_state = work.method.aggregate(work.config, state, updates)
         encoded = encode(new_state)
-        digest = s.blobs.put(encoded)
+        digest = s.keep(encoded)
         values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
         if engine.evaluates(work.spec, number):
             began = time.perf_counter()
@@ -138,7 +140,7 @@ def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, Iterator[Updat
         seats = rounds.seats(session, job_id, number)
     assert before is not None
     digests = [seat.digest for seat in seats if seat.state == "done" and seat.digest]
-    return s.payload(before), (unpack(s.blobs.path(d).read_bytes()) for d in digests)
+    return s.payload(before), (unpack(s.blobs.read(d)) for d in digests)
 
 
 def _close(
@@ -151,6 +153,7 @@ def _close(
             return False
         if not rounds.close(session, job.id, number, fence, closed_at=now, **values):
             return False
+        safekeeping.refer(session, str(values["digest"]))
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))

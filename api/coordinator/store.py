@@ -7,12 +7,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from api.blobs import Blobs
+from api.blobs import Blobs, blobs_of
 from api.db import rounds
 from api.db.session import engine_of, reading
 from api.db.tables import Job
+from api.services import safekeeping
 from api.settings import Settings, settings
 from fedkrso_core.device import prepare_process
 from fedkrso_core.global_model import StateRef
@@ -29,7 +30,8 @@ class Store:
     def __init__(self) -> None:
         self.settings: Settings = settings()
         self.engine: Engine = engine_of(self.settings.database)
-        self.blobs = Blobs(self.settings.blob_folder)
+        self.blobs: Blobs = blobs_of(self.settings)
+        self.adopt_at = 0.0  # when the store of blobs is listed next
         self._device = prepare_process()
         self._workloads: OrderedDict[str, Workload] = OrderedDict()
 
@@ -50,12 +52,26 @@ class Store:
         self._workloads.pop(job_id, None)
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
+    def forget_deleted(self) -> None:
+        """Frees what is kept of jobs that are not there any more."""
+        here = {folder.name for folder in self._folder("").glob("*")} | set(self._workloads)
+        if not here:
+            return
+        with reading(self.engine) as session:
+            known = set(session.scalars(select(Job.id).where(Job.id.in_(here))))
+        for job_id in here - known:
+            self.forget(job_id)
+
     def _folder(self, job_id: str) -> Path:
         return self.settings.home / "coordinator" / job_id
 
     def payload(self, digest: str) -> Payload:
         """A blob, decoded."""
-        return decode(self.blobs.path(digest).read_bytes())
+        return decode(self.blobs.read(digest))
+
+    def keep(self, data: bytes) -> str:
+        """Makes a blob of the bytes; returns its digest."""
+        return safekeeping.put(self.engine, self.blobs, data)
 
     def chain(self, job_id: str, number: int) -> list[StateRef]:
         """The journal of states 0 to `number`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from api.coordinator import advance as advancing
+from api.coordinator import collect as collecting
 from api.coordinator import export as exporting
 from api.coordinator.ticker import Ticker
 from api.queue import celery_app
-from messaging.queues import ADVANCE_TASK, EXPORT_TASK
+from messaging.queues import ADVANCE_TASK, COLLECT_TASK, EXPORT_TASK
 
 app = celery_app()
 
@@ -23,3 +24,9 @@ def export(job_id: str, number: int) -> None:
     """Builds the model folder of a round."""
     Ticker.carried_out(f"{job_id}/{number}")
     exporting.build(job_id, number)
+
+
+@app.task(name=COLLECT_TASK)  # type: ignore[untyped-decorator]
+def collect() -> None:
+    """Clears away what is kept no longer."""
+    collecting.collect()

@@ -21,6 +21,7 @@ class Ticker:
     """Sends `advance` for open jobs; never a second one before the first was carried out."""
 
     _waiting: ClassVar[set[str]] = set()
+    _collect_at: ClassVar[float] = 0.0
 
     @classmethod
     def start(cls) -> None:
@@ -43,6 +44,9 @@ class Ticker:
 
     @classmethod
     def _tick(cls) -> None:
+        if time.monotonic() >= cls._collect_at:
+            cls._collect_at = time.monotonic() + settings().collect_every_s
+            queue.hint_collect()
         with reading(engine_of(settings().database)) as session:
             open_jobs = jobs.open_ids(session)
             exports = [(e.job_id, e.number) for e in jobs.pending_exports(session)]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from api.db.tables import Assignment, Client, Event, Export, Job
 
 OPEN_STATES = ("queued", "running")
+ENDED_STATES = ("done", "failed", "cancelled")
 
 
 def page(session: Session, state: str | None, after: Job | None, limit: int) -> Sequence[Job]:

@@ -28,6 +28,8 @@ def readyz(engine: Database, blobs: BlobStore) -> HealthOut:
             session.execute(text("SELECT 1 FROM jobs WHERE 1 = 0"))
     except SQLAlchemyError as error:
         raise ApiError(503, "not-ready", f"database: {type(error).__name__}") from None
-    if not blobs.folder.is_dir():
-        raise ApiError(503, "not-ready", "blobs: the folder is missing")
+    try:
+        blobs.check()
+    except OSError as error:
+        raise ApiError(503, "not-ready", f"blobs: {error.strerror or error}") from None
     return HealthOut(checks={"database": "ok", "blobs": "ok"})
