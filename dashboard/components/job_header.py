@@ -1,4 +1,4 @@
-"""The top of a job's page: state, progress, what it waits for, figures, cancel."""
+"""The top of a job's page: state, progress, what it waits for, figures, cancel or delete."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def draw_header(job: Json, now: datetime) -> None:
         st.caption(words.plain(what), width="content")
         if words.is_live(job):
             _draw_cancel(job["id"])
+        elif job["state"] in words.ENDED:
+            _draw_delete(job["id"])
     st.progress(*words.progress(job))
     if job["state"] == "failed":
         st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))
@@ -60,3 +62,12 @@ def _draw_cancel(job: str) -> None:
             with problems_shown():
                 api().cancel(job)
                 st.rerun()
+
+
+def _draw_delete(job: str) -> None:
+    with st.popover("Delete job", key="delete-job"):
+        st.write("Its rounds, events and models are removed for good.")
+        if st.button("Yes, delete it", key="confirm-delete"):
+            with problems_shown():
+                api().delete(job)
+                st.switch_page("screens/jobs.py")

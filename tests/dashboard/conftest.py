@@ -56,13 +56,18 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             self._respond()
 
+        def do_DELETE(self) -> None:
+            self._respond()
+
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
         def _respond(self) -> None:
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
-                if self.headers["Authorization"] != f"Bearer {KEY}":
+                if self.path.startswith("/store/"):
+                    assert "Authorization" not in self.headers
+                elif self.headers["Authorization"] != f"Bearer {KEY}":
                     raise Refusal(401, "This key is not known")
                 status, body = fake.answer(self.command, self.path, json.loads(text or "{}"))
             except Refusal as refusal:
@@ -70,6 +75,8 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Retry-After", "0.1")
+            if status == 307:
+                self.send_header("Location", f"{fake.url}/store/model.zip?signature=abc")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

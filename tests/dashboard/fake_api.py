@@ -47,6 +47,7 @@ class FakeApi:
         self.may_estimate.set()
         self.builds_to_wait = 0
         self.model_requests = 0
+        self.models_elsewhere = False
 
     def add_job(self, spec: Json, state: str = "running") -> str:
         """A job that has opened its first round."""
@@ -96,6 +97,9 @@ class FakeApi:
             raise Refusal(503, "The database is locked")
         split = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        if method == "DELETE":
+            del self.jobs[split.path.rsplit("/", 1)[1]]
+            return 204, b""
         for pattern, handler in self._routes():
             match = re.fullmatch(f"{method} {pattern}", f"{method} {split.path}")
             if match:
@@ -107,6 +111,7 @@ class FakeApi:
             ("/v1/jobs", self._jobs),
             ("/v1/jobs:estimate", self._estimate),
             ("/v1/jobs/([^/]+)", lambda job, **_: (200, self._job(job))),
+            ("/store/model.zip", lambda **_: (200, ZIP)),
             ("/v1/jobs/([^/]+)/cancel", self._cancel),
             ("/v1/jobs/([^/]+)/rounds", self._rounds),
             ("/v1/jobs/([^/]+)/rounds/([0-9]+)/clients", self._clients),
@@ -172,7 +177,7 @@ class FakeApi:
         self.model_requests += 1
         if self.model_requests <= self.builds_to_wait:
             return 202, {"state": "building"}
-        return 200, ZIP
+        return (307, b"") if self.models_elsewhere else (200, ZIP)
 
 
 def _require_job(body: Json) -> None:
