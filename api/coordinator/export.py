@@ -27,7 +27,7 @@ def build(job_id: str, number: int) -> None:
     if row is None or job is None or row.state != "building":
         return
     try:
-        _finish(s, job_id, number, state="ready", digest=_zip(s, job, number))
+        _finish(s, job_id, number, _zip(s, job, number), state="ready")
     except (CoreError, OSError) as error:
         _finish(s, job_id, number, state="failed", error=str(error))
     except Exception as error:
@@ -37,19 +37,22 @@ def build(job_id: str, number: int) -> None:
         s.forget(job_id)
 
 
-def _finish(s: Store, job_id: str, number: int, **values: str) -> None:
+def _finish(
+    s: Store, job_id: str, number: int, kept: safekeeping.Kept | None = None, **values: str
+) -> None:
     with writing(s.engine) as session:
         row = session.get(Export, (job_id, number))
         if row is None:  # the job was deleted meanwhile
             return
-        if "digest" in values:
-            safekeeping.refer(session, values["digest"])
+        if kept is not None:
+            safekeeping.refer(session, kept)
+            row.digest = kept.digest
         for name, value in values.items():
             setattr(row, name, value)
 
 
-def _zip(s: Store, job: Job, number: int) -> str:
-    """Puts the round's model together and keeps the zipped folder; returns its digest."""
+def _zip(s: Store, job: Job, number: int) -> safekeeping.Kept:
+    """Puts the round's model together and keeps the zipped folder."""
     work = s.workload(job)
     work.global_model.materialize(s.chain(job.id, number))
     sha = work.global_model.sha256()

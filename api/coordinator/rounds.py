@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -27,7 +28,7 @@ from fedkrso_core.workload import Workload
 def start(s: Store, job: Job) -> None:
     """queued -> running, with the initial state as round 0."""
     encoded = encode(s.workload(job).initial_state())
-    digest, now = s.keep(encoded), time.time()
+    kept, now = s.keep(encoded), time.time()
     with writing(s.engine) as session:
         if not jobs.move(session, job.id, ("queued",), "running", started_at=now):
             return
@@ -40,11 +41,11 @@ def start(s: Store, job: Job) -> None:
                 closed_at=now,
                 deadline=now,
                 expected={},
-                digest=digest,
+                digest=kept.digest,
                 size=len(encoded),
             )
         )
-        safekeeping.refer(session, digest)
+        safekeeping.refer(session, kept)
         jobs.add_event(session, job.id, now, "started", "Job started")
 
 
@@ -123,14 +124,14 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         began = time.perf_counter()
         new_state = work.method.aggregate(work.config, state, updates)
         encoded = encode(new_state)
-        digest = s.keep(encoded)
-        values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
+        kept = s.keep(encoded)
+        values = {"digest": kept.digest, "size": len(encoded), "aggregate_s": _since(began)}
         if engine.evaluates(work.spec, number):
             began = time.perf_counter()
-            chain = [*s.chain(job.id, number - 1), s.state_ref(digest)]
+            chain = [*s.chain(job.id, number - 1), s.state_ref(kept.digest)]
             work.global_model.materialize(chain)
             values |= {"metrics": work.evaluate(), "evaluate_s": _since(began)}
-        return _close(s, job, number, fence, values, new_state)
+        return _close(s, job, number, _Result(fence, kept, values, new_state))
 
 
 def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, Iterator[Update]]:
@@ -143,17 +144,26 @@ def _inputs(s: Store, job_id: str, number: int) -> tuple[Payload, Iterator[Updat
     return s.payload(before), (unpack(s.blobs.read(d)) for d in digests)
 
 
-def _close(
-    s: Store, job: Job, number: int, fence: str, values: dict[str, object], state: Payload
-) -> bool:
-    opening = _Opening(s, job, number + 1, state) if number < job.rounds else None
+@dataclass(frozen=True)
+class _Result:
+    """What an aggregation gave."""
+
+    fence: str
+    kept: safekeeping.Kept
+    values: dict[str, object]  # of the round's row
+    state: Payload
+
+
+def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
+    values = result.values
+    opening = _Opening(s, job, number + 1, result.state) if number < job.rounds else None
     now = time.time()
     with writing(s.engine) as session:
         if not _runs(session, job.id):
             return False
-        if not rounds.close(session, job.id, number, fence, closed_at=now, **values):
+        if not rounds.close(session, job.id, number, result.fence, closed_at=now, **values):
             return False
-        safekeeping.refer(session, str(values["digest"]))
+        safekeeping.refer(session, result.kept)
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))

@@ -69,8 +69,8 @@ class Store:
         """A blob, decoded."""
         return decode(self.blobs.read(digest))
 
-    def keep(self, data: bytes) -> str:
-        """Makes a blob of the bytes; returns its digest."""
+    def keep(self, data: bytes) -> safekeeping.Kept:
+        """Makes a blob of the bytes."""
         return safekeeping.put(self.engine, self.blobs, data)
 
     def chain(self, job_id: str, number: int) -> list[StateRef]:

@@ -5,6 +5,7 @@ Whoever needs a blob to stay locks its row, and so does whoever removes it.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,34 +19,36 @@ from api.db.tables import Assignment, Blob, Export, Round
 _REFERENCES = (Round.digest, Assignment.digest, Export.digest)
 
 
-def touch(session: Session, digest: str, size: int, now: float) -> None:
-    """Notes that a blob is about to be stored; waits while it is being removed."""
-    values = {"digest": digest, "size": size, "created_at": now, "touched_at": now}
+def touch(session: Session, digest: str, size: int, now: float) -> str:
+    """Notes that a blob is about to be stored, and returns its fence.
+
+    Waits while the blob is being removed.
+    """
     insert: Any = _insert(session)
-    session.execute(
-        insert.values(values).on_conflict_do_update(
-            index_elements=[Blob.digest], set_={"touched_at": now}
-        )
+    query = insert.values(_row(digest, size, now)).on_conflict_do_update(
+        index_elements=[Blob.digest], set_={"touched_at": now}
     )
+    return str(session.scalars(query.returning(Blob.fence)).one())
 
 
-def hold(session: Session, digest: str, now: float) -> bool:
-    """Locks a blob's row for a transaction that refers to it; False if it is not on the account."""
-    query = update(Blob).where(Blob.digest == digest).values(touched_at=now)
+def hold(session: Session, digest: str, fence: str, now: float) -> bool:
+    """Locks a blob's row for a transaction that refers to it.
+
+    False if the blob may have been removed since its fence was given.
+    """
+    same = (Blob.digest == digest, Blob.fence == fence)
+    query = update(Blob).where(*same).values(touched_at=now)
     return bool(session.execute(query).rowcount)  # type: ignore[attr-defined]
 
 
 def adopt(session: Session, found: Iterable[tuple[str, int]], now: float) -> int:
     """Takes stored blobs, (digest, size), onto the account that are not yet; returns how many."""
-    rows = [
-        {"digest": digest, "size": size, "created_at": now, "touched_at": now}
-        for digest, size in found
-    ]
+    rows = [_row(digest, size, now) for digest, size in found]
     if not rows:
         return 0
     insert: Any = _insert(session)
-    done = session.execute(insert.values(rows).on_conflict_do_nothing())
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    query = insert.values(rows).on_conflict_do_nothing().returning(Blob.digest)
+    return len(session.scalars(query).all())
 
 
 def unused(session: Session, before: float, limit: int) -> Sequence[str]:
@@ -66,6 +69,16 @@ def locked_unused(session: Session, digest: str, before: float) -> Blob | None:
 
 def _is_referred_to(session: Session, digest: str) -> bool:
     return any(session.scalar(select(exists().where(column == digest))) for column in _REFERENCES)
+
+
+def new_fence() -> str:
+    """A fence that nobody has."""
+    return secrets.token_hex(16)
+
+
+def _row(digest: str, size: int, now: float) -> dict[str, Any]:
+    times = {"created_at": now, "touched_at": now}
+    return {"digest": digest, "size": size, "fence": new_fence(), **times}
 
 
 def _insert(session: Session) -> Insert:

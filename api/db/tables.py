@@ -166,3 +166,4 @@ class Blob(Table):
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[float]
     touched_at: Mapped[float]  # when somebody last stored it, or referred to it
+    fence: Mapped[str] = mapped_column(String(32))  # another one as soon as it may be removed

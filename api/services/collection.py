@@ -65,12 +65,19 @@ def clear(engine: Engine, blobs: Blobs, grace_s: float) -> Iterator[int]:
 def remove(engine: Engine, blobs: Blobs, digest: str, before: float) -> int | None:
     """Removes a blob if it is still unused, and returns its size; else None.
 
-    The row is locked until the file is gone too: who stores the same bytes meanwhile waits in
-    `touch` and then really stores them again.
+    First the fence changes: whoever stored the blob before, and is slow to refer to it, is refused
+    from then on, whatever happens here. Then the row is locked until the file is gone too: who
+    stores the same bytes meanwhile waits in `touch` and then really stores them again.
     """
+    fence = account.new_fence()
     with writing(engine) as session:
         row = account.locked_unused(session, digest, before)
         if row is None:
+            return None
+        row.fence = fence
+    with writing(engine) as session:
+        row = account.locked_unused(session, digest, before)
+        if row is None or row.fence != fence:
             return None
         blobs.delete(digest)
         session.delete(row)

@@ -203,7 +203,7 @@ def _accept(
     expected, num_examples = _expectation(engine, assignment_id, token, part.digest)
     header = check_upload(part.path, expected, num_examples)
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
-    safekeeping.keep(engine, blobs, part)
+    kept = safekeeping.keep(engine, blobs, part)
     with writing(engine) as session:
         seat = rounds.locked(session, assignment_id)
         if seat is None:
@@ -212,7 +212,7 @@ def _accept(
         if seat.state == "done":
             rounds.count_lost(session, seat.id, part.size)
             return accepted
-        safekeeping.refer(session, part.digest)
+        safekeeping.refer(session, kept)
         now = time.time()
         seat.state, seat.done_at, seat.heartbeat_at = "done", now, now
         seat.digest, seat.bytes_up = part.digest, part.size

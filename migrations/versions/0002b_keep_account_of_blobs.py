@@ -17,6 +17,7 @@ def upgrade() -> None:
     sa.Column('size', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.Double(), nullable=False),
     sa.Column('touched_at', sa.Double(), nullable=False),
+    sa.Column('fence', sa.String(length=32), nullable=False),
     sa.PrimaryKeyConstraint('digest', name=op.f('pk_blobs'))
     )
     with op.batch_alter_table('blobs', schema=None) as batch_op:
