@@ -9,7 +9,7 @@ from fastapi import Depends, Header
 from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
 
-from api.blobs import Blobs
+from api.blobs import Blobs, blobs_of
 from api.db.session import engine_of
 from api.settings import Settings, settings
 
@@ -24,7 +24,7 @@ def database() -> Engine:
 @lru_cache
 def blob_store() -> Blobs:
     """The service's blobs."""
-    return Blobs(settings().blob_folder)
+    return blobs_of(settings())
 
 
 Database = Annotated[Engine, Depends(database)]

@@ -58,6 +58,11 @@ def hint_export(job_id: str, number: int) -> None:
     _send(queues.EXPORT_TASK, broker().coordinator, 1, job_id, number)
 
 
+def hint_collect() -> None:
+    """Tells a coordinator to clear away what is kept no longer."""
+    _send(queues.COLLECT_TASK, broker().coordinator, 1)
+
+
 def coordinators_are_behind() -> bool:
     """Whether hints for coordinators wait already, or cannot be sent: more would help nobody."""
     return _tried(lambda: waiting(broker().coordinator)) != 0

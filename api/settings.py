@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 from limits import parse
 from pydantic import AfterValidator, Field
@@ -26,6 +27,16 @@ def _rate(text: str) -> str:
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
+def blob_address(url: str) -> str:
+    """A place for blobs, checked; ValueError says what is allowed."""
+    parts = urlsplit(url)
+    folder = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    bucket = parts.scheme == "s3" and bool(parts.netloc) and not (parts.username or parts.query)
+    if url and not folder and not bucket:
+        raise ValueError("allowed: file:///FOLDER (absolute) or s3://BUCKET/PREFIX")
+    return url
+
+
 class Settings(BaseSettings):
     """What the API and the coordinator are told from outside."""
 
@@ -41,6 +52,23 @@ class Settings(BaseSettings):
     )
     longest_task_s: float = Field(
         LONGEST_TASK_S, ge=60, description="Above the longest work on one hint"
+    )
+    blob_url: Annotated[str, AfterValidator(blob_address)] = Field(
+        "", description="file:///folder or s3://bucket/prefix. Default: blobs/ in the state folder"
+    )
+    blob_redirects: bool = Field(True, description="Downloads from S3 go there by a presigned link")
+    blob_link_s: float = Field(300.0, gt=0, le=604800, description="Lifetime of such a link")
+    blob_public_endpoint: str = Field("", description="S3's endpoint as clients reach it")
+    blob_grace_s: float = Field(3600.0, ge=0, description="An unused blob is kept for this")
+    collect_every_s: float = Field(600.0, gt=0, description="How often unused blobs are looked for")
+    keep_updates_s: float = Field(
+        7 * 86400.0, ge=0, description="Uploads of an ended job are kept for this"
+    )
+    keep_exports_s: float = Field(
+        7 * 86400.0, ge=0, description="A model folder that nobody asks for is kept for this"
+    )
+    keep_jobs_s: float | None = Field(
+        None, ge=0, description="An ended job is deleted after this; default: never"
     )
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
     round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
@@ -100,8 +128,9 @@ class Settings(BaseSettings):
 
     @property
     def blob_folder(self) -> Path:
-        """Where content-addressed blobs lie."""
-        return self.home / "blobs"
+        """Where content-addressed blobs lie, or before they go to S3 their parts."""
+        url = urlsplit(self.blob_url)
+        return Path(unquote(url.path)) if url.scheme == "file" else self.home / "blobs"
 
     @property
     def queue_folder(self) -> Path:

@@ -15,6 +15,7 @@ from cli.errors import CliError
 Json = dict[str, Any]
 _AWAY = (502, 503, 504)
 _NO_CONTENT = 204
+_ELSEWHERE = 307
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -122,6 +123,11 @@ class ApiClient:
         """Change a job's priority; the job as it is then."""
         return self._json("PATCH", _path(job), json={"priority": priority})
 
+    def delete(self, job: str) -> None:
+        """Remove an ended job with everything that is kept of it."""
+        with self._answer("DELETE", _path(job)):
+            pass
+
     def rounds(self, job: str) -> list[Json]:
         """Rounds of a job, oldest first."""
         return self._items(_path(job, "rounds"))
@@ -144,9 +150,27 @@ class ApiClient:
         with self._answer("GET", _path(job, "model"), params=params) as answer:
             if answer.status_code == 202:
                 return _retry_after_s(answer)
-            for chunk in answer.iter_bytes(1 << 20):
-                file.write(chunk)
+            if answer.status_code != _ELSEWHERE:
+                _save(answer, file)
+                return None
+            link = answer.url.join(answer.headers["Location"])
+        with self._stored(link) as found:
+            _save(found, file)
         return None
+
+    @contextmanager
+    def _stored(self, link: httpx.URL) -> Iterator[httpx.Response]:
+        """What lies at a presigned address: on another host, which must not see the key."""
+        try:
+            with httpx.stream(
+                "GET", link, timeout=30.0, trust_env=link.host not in _LOOPBACK
+            ) as found:
+                if not found.is_success:
+                    raise CliError(f"the store at {link.host} answers {found.status_code}")
+                yield found
+        except httpx.TransportError as error:
+            said = str(error) or type(error).__name__
+            raise CliError(f"the store at {link.host} cannot be reached: {said}") from None
 
     def _items(self, path: str, params: Json | None = None) -> list[Json]:
         return list(self._json("GET", path, params=params)["items"])
@@ -168,7 +192,7 @@ class ApiClient:
             with self._http.stream(method, path, **request) as answer:
                 if answer.status_code in _AWAY:
                     raise ServerAway(f"{self.server} answers {answer.status_code}: not ready")
-                if not answer.is_success:
+                if not answer.is_success and answer.status_code != _ELSEWHERE:
                     answer.read()
                     raise _problem(answer)
                 yield answer
@@ -179,6 +203,11 @@ class ApiClient:
         except httpx.TransportError as error:
             said = str(error) or type(error).__name__
             raise ServerAway(f"{self.server} stopped answering: {said}") from None
+
+
+def _save(answer: httpx.Response, file: BinaryIO) -> None:
+    for chunk in answer.iter_bytes(1 << 20):
+        file.write(chunk)
 
 
 def _path(*parts: str) -> str:

@@ -182,6 +182,29 @@ for command in life.COMMANDS:
 
 
 @app.command()
+def delete(
+    job: JobName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an ended job with its rounds and models."""
+    from cli.lookup import find_job
+
+    with options.connect(server, key) as client:
+        found = find_job(client, job)
+        what = f"{found['id']}  {found['name']}  {found['state']}"
+        if not yes:
+            typer.confirm(f"{what}: delete it for good?", abort=True, err=True)
+        client.delete(found["id"])
+    if as_json:
+        options.print_json({"deleted": found["id"]})
+    else:
+        options.print_line(f"{what}: deleted")
+
+
+@app.command()
 def export(
     job: JobName,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],

@@ -17,7 +17,7 @@ from cli.state import Home
 # what it says before the service sets up logging is of no use to anybody
 _UVICORN = ("--no-access-log", "--log-level", "warning")
 _CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning")
-# only the API and its coordinator open the database and store keys
+# only the API and its coordinator open the database and the blobs, and store keys
 _PRIVATE = (
     "FEDKRSO_API_KEY",
     "FEDKRSO_BOOTSTRAP_API_KEY",
@@ -25,6 +25,7 @@ _PRIVATE = (
     "FEDKRSO_DATABASE_URL",
     "FEDKRSO_METRICS_KEY",
 )
+_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
         "FEDKRSO_BOOTSTRAP_API_KEY": home.secret("api_key"),
         "FEDKRSO_BOOTSTRAP_WORKER_KEY": home.secret("worker_key"),
         "FEDKRSO_METRICS_KEY": environ.get("FEDKRSO_METRICS_KEY") or home.secret("metrics_key"),
+        **_store_keys(environ),
     }
     return Command(
         name="api",
@@ -75,7 +77,7 @@ def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
 
 
 def _coordinator(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
-    keys = {"FEDKRSO_DATABASE_URL": database_url(home, environ)}
+    keys = {"FEDKRSO_DATABASE_URL": database_url(home, environ), **_store_keys(environ)}
     return Command(
         name="coordinator",
         arguments=_celery("api.coordinator.app:app", "coordinator"),
@@ -139,8 +141,13 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
 
+def _store_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: environ[name] for name in _STORE_KEYS if name in environ}
+
+
 def _environ(home: Home, layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name not in _PRIVATE}
+    private = {*_PRIVATE, *_STORE_KEYS}
+    kept = {name: value for name, value in environ.items() if name not in private}
     threads = environ.get("FEDKRSO_THREADS") or str(max(1, (os.cpu_count() or 1) // 2))
     return kept | {
         "FEDKRSO_HOME": str(home.path),

@@ -18,6 +18,7 @@ DOWNLOAD_TIMEOUT_S = 300.0
 # the server makes one estimate at a time
 ESTIMATE_TIMEOUT_S = 600.0
 ACCEPTED = 202
+ELSEWHERE = 307
 
 
 class ApiProblem(Exception):
@@ -97,6 +98,10 @@ class ApiClient:
         """Changes the priority of a job."""
         self._send("PATCH", _path(job), json={"priority": priority})
 
+    def delete(self, job: str) -> None:
+        """Removes an ended job with everything that is kept of it."""
+        self._send("DELETE", _path(job))
+
     def rounds(self, job: str) -> list[Json]:
         """The rounds of a job so far."""
         return _items(self._get(_path(job, "rounds")))
@@ -116,6 +121,8 @@ class ApiClient:
         )
         if answer.status_code == ACCEPTED:
             return ModelDownload(retry_after_s=_seconds(answer.headers.get("Retry-After")))
+        if answer.status_code == ELSEWHERE:
+            return ModelDownload(content=_stored(answer.url.join(answer.headers["Location"])))
         return ModelDownload(content=answer.content)
 
     def methods(self) -> list[Json]:
@@ -149,9 +156,20 @@ class ApiClient:
             raise ApiProblem(
                 0, f"The server at {self.settings.server} cannot be reached: {error}."
             ) from None
-        if answer.is_success:
+        if answer.is_success or answer.status_code == ELSEWHERE:
             return answer
         raise _problem(answer)
+
+
+def _stored(link: httpx.URL) -> bytes:
+    """What lies at a presigned address: on another host, which must not see the key."""
+    try:
+        found = httpx.get(link, timeout=DOWNLOAD_TIMEOUT_S)
+    except httpx.HTTPError as error:
+        raise ApiProblem(0, f"The store at {link.host} cannot be reached: {error}.") from None
+    if not found.is_success:
+        raise ApiProblem(0, f"The store at {link.host} answers {found.status_code}.")
+    return found.content
 
 
 def _path(job: str, *parts: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 Json = Mapping[str, Any]
 
 LIVE = ("queued", "running", "paused")
+ENDED = {"done", "failed", "cancelled"}
 NOTHING = "—"
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _AGES = ((86_400, "d"), (3600, "h"), (60, "min"))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from fedkrso_core.errors import PayloadError
 from fedkrso_core.header import Header, TensorInfo, read_header
 
-_CHUNK_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
 
 class Group(BaseModel):

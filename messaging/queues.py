@@ -19,6 +19,7 @@ TRANSPORT_ALIASES["filesystem"] = "messaging.files:Transport"
 TRAIN_TASK = "worker.train"
 ADVANCE_TASK = "coordinator.advance"
 EXPORT_TASK = "coordinator.export"
+COLLECT_TASK = "coordinator.collect"
 
 PREFIX = "fedkrso"
 NAME = r"^[A-Za-z0-9_-]{1,64}$"  # what a prefix may be: colons and dots divide names of queues
@@ -88,6 +89,7 @@ class Broker:
                 TRAIN_TASK: clients,
                 ADVANCE_TASK: coordinator,
                 EXPORT_TASK: coordinator,
+                COLLECT_TASK: coordinator,
             },
         }
 

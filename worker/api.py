@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ _LONGEST_PAUSE_S = 5.0
 _CLAIM_S, _HEARTBEAT_S = 30.0, 10.0
 _CHUNK_BYTES = 1024 * 1024
 _PATIENCE = (408, 425, 429)  # too slow, too early, too many: the same request may pass later
+# it notes whole addresses, and a presigned one is a secret
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 Useless = Callable[[], bool]
 
@@ -59,12 +63,15 @@ class Api:
         self._http = httpx.Client(
             base_url=server, headers=headers, timeout=timeout, event_hooks=hooks
         )
+        # for the store of blobs: another host, which must see neither key nor lease
+        self._elsewhere = httpx.Client(timeout=timeout)
         self._give_up_s = give_up_s
         self._stop = stop or Stop()
 
     def close(self) -> None:
         """Closes the connections to the service."""
         self._http.close()
+        self._elsewhere.close()
 
     def claim(self, worker: str) -> dict[str, Any] | None:
         """An assignment with its lease, or None; not retried, the next hint asks again."""
@@ -98,10 +105,7 @@ class Api:
         # other processes may fetch the same state into the same folder
         part = target.with_name(f"{target.name}.{os.getpid()}-{id(self)}.part")
         total = hashlib.sha256()
-        with self._http.stream("GET", url, headers=headers) as answer, part.open("wb") as file:
-            if answer.is_error:
-                answer.read()
-            _checked(answer)
+        with self._opened(url, headers) as answer, part.open("wb") as file:
             for chunk in answer.iter_bytes(_CHUNK_BYTES):
                 total.update(chunk)
                 file.write(chunk)
@@ -109,6 +113,21 @@ class Api:
             part.unlink()
             raise httpx.ReadError(f"state {digest} arrived damaged")
         part.replace(target)
+
+    @contextmanager
+    def _opened(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """The answer that has the bytes: the service's, or that of the store it points to."""
+        with self._http.stream("GET", url, headers=headers) as answer:
+            if answer.is_error:
+                answer.read()
+            if answer.status_code != httpx.codes.TEMPORARY_REDIRECT:
+                yield _checked(answer)
+                return
+            link = answer.url.join(answer.headers["Location"])
+        with self._elsewhere.stream("GET", link) as found:
+            if not found.is_success:  # tried again, with a new link
+                raise httpx.ReadError(f"the store of blobs answers {found.status_code}")
+            yield found
 
     def upload(
         self,

@@ -78,6 +78,8 @@ def _step(s: Store, job_id: str) -> bool:
     """One action; False when there is nothing more to do now."""
     with writing(s.engine) as session:
         job = session.get(Job, job_id)
+        if job is None:  # deleted
+            s.forget(job_id)
         if job is None or job.state not in jobs.ACTIVE_STATES:
             return False
         hints = _release_expired(session, s, job)

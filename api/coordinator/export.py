@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from api.db.jobs import OPEN_STATES
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
 from api.errors import is_outage
+from api.services import safekeeping
 from api.services.jobs import rounds_of
 from fedkrso_core.errors import CoreError
 from fedkrso_core.export import summarize, write_folder
@@ -29,7 +29,7 @@ def build(job_id: str, number: int) -> None:
     if row is None or job is None or row.state != "building":
         return
     try:
-        _finish(s, job_id, number, state="ready", digest=_zip(s, job, number))
+        _finish(s, job_id, number, _zip(s, job, number), state="ready")
     except (CoreError, OSError) as error:
         _finish(s, job_id, number, state="failed", error=str(error))
     except Exception as error:
@@ -41,21 +41,28 @@ def build(job_id: str, number: int) -> None:
         s.forget(job_id)
 
 
-def _finish(s: Store, job_id: str, number: int, **values: str) -> None:
+def _finish(
+    s: Store, job_id: str, number: int, kept: safekeeping.Kept | None = None, **values: str
+) -> None:
     with writing(s.engine) as session:
-        row = session.get_one(Export, (job_id, number))
+        row = session.get(Export, (job_id, number))
+        if row is None:  # the job was deleted meanwhile
+            return
+        if kept is not None:
+            safekeeping.refer(session, kept)
+            row.digest = kept.digest
         for name, value in values.items():
             setattr(row, name, redact(value))
 
 
-def _zip(s: Store, job: Job, number: int) -> str:
-    """Puts the round's model together and keeps the zipped folder; returns its digest."""
+def _zip(s: Store, job: Job, number: int) -> safekeeping.Kept:
+    """Puts the round's model together and keeps the zipped folder."""
     work = s.workload(job)
     work.global_model.materialize(s.chain(job.id, number))
     sha = work.global_model.sha256()
     outs = [r.model_dump(mode="json") for r in rounds_of(s.engine, job.id) if r.round <= number]
     ledger = rounds_ledger(outs)
-    with tempfile.TemporaryDirectory(dir=s.blobs.folder, prefix="export-") as temporary:
+    with s.blobs.parts.workspace() as temporary:
         folder = Path(temporary) / "out"
         stopped = job.reason if job.state == "done" and number == job.rounds_closed else None
         write_folder(folder, work, ledger, summarize(work, work.spec, ledger, sha, stopped))
@@ -65,4 +72,4 @@ def _zip(s: Store, job: Job, number: int) -> str:
             for path in sorted(folder.rglob("*")):
                 if path.is_file():
                     file.write(path, path.relative_to(folder))
-        return s.blobs.put_file(archive)
+        return safekeeping.put_file(s.engine, s.blobs, archive)

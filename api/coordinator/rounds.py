@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from api.coordinator.store import Store
 from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Job, Round
-from api.services import rules
+from api.services import rules, safekeeping
 from fedkrso_core import engine
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, unpack
@@ -107,14 +108,14 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         began = time.perf_counter()
         new_state = work.aggregate(state, counted)
         encoded = encode(new_state)
-        digest = s.keep(encoded)
-        values = {"digest": digest, "size": len(encoded), "aggregate_s": _since(began)}
+        kept = s.keep(encoded)
+        values = {"digest": kept.digest, "size": len(encoded), "aggregate_s": _since(began)}
         if engine.evaluates(work.spec, number):
             began = time.perf_counter()
-            chain = [*s.chain(job.id, number - 1), s.state_ref(digest)]
+            chain = [*s.chain(job.id, number - 1), s.state_ref(kept.digest)]
             work.global_model.materialize(_watched(chain, watch))
             values |= {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
-        return _close(s, job, number, fence, values, new_state)
+        return _close(s, job, number, _Result(fence, kept, values, new_state))
 
 
 def _watched(chain: Sequence[StateRef], watch: Watch) -> list[StateRef]:
@@ -135,7 +136,7 @@ def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, 
 
     def update(digest: str) -> Update:
         watch.check()
-        return unpack(s.blobs.path(digest).read_bytes())
+        return unpack(s.blobs.read(digest))
 
     def one(seat: Assignment) -> Counted:
         own, began = seat.digest or "", states[seat.number - 1]
@@ -144,15 +145,25 @@ def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, 
     return s.payload(states[number - 1]), [one(seat) for seat in seats]
 
 
-def _close(
-    s: Store, job: Job, number: int, fence: str, values: dict[str, object], state: Payload
-) -> bool:
-    opening = _Opening(s, job, number + 1, state) if number < job.rounds else None
+@dataclass(frozen=True)
+class _Result:
+    """What an aggregation gave."""
+
+    fence: str
+    kept: safekeeping.Kept
+    values: dict[str, object]  # of the round's row
+    state: Payload
+
+
+def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
+    values = result.values
+    opening = _Opening(s, job, number + 1, result.state) if number < job.rounds else None
     now = time.time()
     with writing(s.engine) as session:
         goes_on = is_running(session, job.id)
-        if not rounds.close(session, job.id, number, fence, closed_at=now, **values):
+        if not rounds.close(session, job.id, number, result.fence, closed_at=now, **values):
             return False
+        safekeeping.refer(session, result.kept)
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))

@@ -8,7 +8,7 @@ from api.coordinator.store import Store
 from api.db import jobs, slots
 from api.db.session import reading, writing
 from api.db.tables import Job, Round
-from api.services import life
+from api.services import life, safekeeping
 from fedkrso_core.payload import encode
 
 
@@ -23,7 +23,7 @@ def start(s: Store, job: Job) -> bool:
         if job.id not in slots.next_in_line(session, s.settings.max_running):
             return False
     encoded = encode(s.workload(job).initial_state())
-    digest, now = s.keep(encoded), time.time()
+    kept, now = s.keep(encoded), time.time()
     with writing(s.engine) as session:
         slots.hold(session)
         if job.id not in slots.next_in_line(session, s.settings.max_running):
@@ -40,10 +40,11 @@ def start(s: Store, job: Job) -> bool:
                 closed_at=now,
                 deadline=now,
                 expected={},
-                digest=digest,
+                digest=kept.digest,
                 size=len(encoded),
             )
         )
+        safekeeping.refer(session, kept)
         jobs.add_event(session, job.id, now, "started", "Job started")
     return True
 

@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from api.blobs import Blobs
+from api.blobs import Blobs, blobs_of
 from api.db import rounds
 from api.db.session import engine_of, reading
 from api.db.tables import Job
-from api.services import room
+from api.services import room, safekeeping
 from api.settings import Settings, settings
 from fedkrso_core.device import prepare_process
 from fedkrso_core.global_model import StateRef
@@ -30,7 +30,8 @@ class Store:
     def __init__(self) -> None:
         self.settings: Settings = settings()
         self.engine: Engine = engine_of(self.settings.database)
-        self.blobs = Blobs(self.settings.blob_folder)
+        self.blobs: Blobs = blobs_of(self.settings)
+        self.adopt_at = 0.0  # when the store of blobs is listed next
         self._device = prepare_process()
         self._workloads: OrderedDict[str, Workload] = OrderedDict()
 
@@ -51,13 +52,23 @@ class Store:
         self._workloads.pop(job_id, None)
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
+    def forget_deleted(self) -> None:
+        """Frees what is kept of jobs that are not there any more."""
+        here = {folder.name for folder in self._folder("").glob("*")} | set(self._workloads)
+        if not here:
+            return
+        with reading(self.engine) as session:
+            known = set(session.scalars(select(Job.id).where(Job.id.in_(here))))
+        for job_id in here - known:
+            self.forget(job_id)
+
     def _folder(self, job_id: str) -> Path:
         return self.settings.home / "coordinator" / job_id
 
-    def keep(self, encoded: bytes) -> str:
-        """Makes bytes a blob and returns their digest; NoRoom if the disk is full."""
+    def keep(self, encoded: bytes) -> safekeeping.Kept:
+        """Makes a blob of the bytes; NoRoom if the disk is full."""
         try:
-            return self.blobs.put(encoded)
+            return safekeeping.put(self.engine, self.blobs, encoded)
         except OSError as error:
             if room.is_full(error):
                 raise room.NoRoom(len(encoded)) from error
@@ -65,7 +76,7 @@ class Store:
 
     def payload(self, digest: str) -> Payload:
         """A blob, decoded."""
-        return decode(self.blobs.path(digest).read_bytes())
+        return decode(self.blobs.read(digest))
 
     def chain(self, job_id: str, number: int) -> list[StateRef]:
         """The journal of states 0 to `number`."""

@@ -6,7 +6,7 @@ What needs torch is imported by the process that does the work: a prefork parent
 from __future__ import annotations
 
 from api.queue import celery_app
-from messaging.queues import ADVANCE_TASK, EXPORT_TASK
+from messaging.queues import ADVANCE_TASK, COLLECT_TASK, EXPORT_TASK
 
 app = celery_app()
 
@@ -25,3 +25,11 @@ def export(job_id: str, number: int) -> None:
     from api.coordinator import export as exporting
 
     exporting.build(job_id, number)
+
+
+@app.task(name=COLLECT_TASK)  # type: ignore[untyped-decorator]
+def collect() -> None:
+    """Clears away what is kept no longer."""
+    from api.coordinator import collect as collecting
+
+    collecting.collect()

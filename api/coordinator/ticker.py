@@ -23,9 +23,13 @@ def start() -> None:
 
 
 def _run() -> None:
+    collect_at = 0.0
     while True:
         try:
             tick()
+            if time.monotonic() >= collect_at:
+                collect_at = time.monotonic() + settings().collect_every_s
+                queue.hint_collect()
             (settings().home / ALIVE_FILE).touch()
         except Exception as error:
             # whatever is away will be back, and a clock that stopped would stop every job

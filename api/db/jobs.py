@@ -14,9 +14,10 @@ from telemetry.redact import redact
 
 _log = logging.getLogger("api.events")
 
-# not ended, and those of them in which something goes on
+# not ended, those of them in which something goes on, and ended
 OPEN_STATES = ("queued", "running", "paused")
 ACTIVE_STATES = ("queued", "running")
+ENDED_STATES = ("done", "failed", "cancelled")
 
 _EVENTS = 1  # the class of advisory locks about events; that of `slots` is another
 

@@ -160,7 +160,7 @@ class Round(Table):
     expected: Mapped[dict[str, Any]]  # what an upload must look like
     aggregator: Mapped[str | None] = mapped_column(String(32))  # fence of who aggregates
     aggregator_until: Mapped[float | None]
-    digest: Mapped[str | None] = mapped_column(String(64))  # the state after this round
+    digest: Mapped[str | None] = mapped_column(String(64), index=True)  # state after this round
     size: Mapped[int | None] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     aggregate_s: Mapped[float] = mapped_column(default=0.0)
@@ -202,7 +202,7 @@ class Assignment(Table):
     bytes_lost: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_up: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes_up_lost: Mapped[int] = mapped_column(BigInteger, default=0)  # refused, or sent again
-    digest: Mapped[str | None] = mapped_column(String(64))  # the accepted update
+    digest: Mapped[str | None] = mapped_column(String(64), index=True)  # the accepted update
     num_examples: Mapped[int]
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -232,9 +232,22 @@ class Export(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(String(16), default="building")
-    requested_at: Mapped[float]
-    digest: Mapped[str | None] = mapped_column(String(64))
+    requested_at: Mapped[float]  # when somebody last asked for it
+    digest: Mapped[str | None] = mapped_column(String(64), index=True)
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class Blob(Table):
+    """A blob that is stored, or about to be; its row is the lock between keeping and clearing."""
+
+    __tablename__ = "blobs"
+    __table_args__ = (Index(None, "touched_at"),)
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[float]
+    touched_at: Mapped[float]  # when somebody last stored it, or referred to it
+    fence: Mapped[str] = mapped_column(String(32))  # another one as soon as it may be removed
 
 
 class Total(Table):

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from api import guard
 from api.deps import BlobStore, Config, Database, LeaseToken
 from api.errors import problem_responses
+from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, has_it
 from api.schemas import (
     AcceptedOut,
     AssignmentOut,
@@ -48,16 +49,22 @@ def heartbeat(
     responses={
         **problem_responses(404, 409),
         200: {"content": {"application/octet-stream": {}}, "description": "The encoded state"},
+        **ELSEWHERE,
     },
 )
 def blob(
-    assignment_id: str, digest: str, token: LeaseToken, engine: Database, blobs: BlobStore
-) -> FileResponse:
+    assignment_id: str,
+    digest: str,
+    token: LeaseToken,
+    engine: Database,
+    blobs: BlobStore,
+    settings: Config,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """A state of the assignment's journal by its digest."""
-    path = work.fetch_state(engine, blobs, assignment_id, token, digest)
-    return FileResponse(
-        path, media_type="application/octet-stream", headers={"ETag": f'"{digest}"'}
-    )
+    sent = not has_it(if_none_match, digest)
+    work.fetch_state(engine, assignment_id, token, digest, sent)
+    return blob_answer(blobs, settings, digest, if_none_match, "application/octet-stream")
 
 
 @router.put(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from fastapi import Header, Query, Response, status
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 from sqlalchemy import Engine
@@ -19,6 +19,7 @@ from api import guard
 from api.deps import BlobStore, Config, Database
 from api.errors import is_outage, problem_responses
 from api.guard import CallerOf
+from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer
 from api.schemas import (
     BuildingOut,
     EstimateOut,
@@ -121,6 +122,12 @@ def cancel(job_id: str, engine: Database) -> JobOut:
     return jobs.cancel(engine, job_id)
 
 
+@router.delete("/{job_id}", status_code=204, responses=problem_responses(404, 409))
+def delete(job_id: str, engine: Database) -> None:
+    """Removes an ended job with everything that is kept of it."""
+    jobs.delete(engine, job_id)
+
+
 @router.get("/{job_id}/rounds", responses=problem_responses(404))
 def rounds(job_id: str, engine: Database) -> Rounds:
     """The rounds opened so far, in order."""
@@ -192,21 +199,20 @@ async def _stream(
             "description": "rounds.jsonl, summary.json, model/",
         },
         202: {"model": BuildingOut, "description": "Being built: ask again after Retry-After"},
+        **ELSEWHERE,
     },
 )
 def model(
     job_id: str,
     engine: Database,
     blobs: BlobStore,
+    settings: Config,
     round: Annotated[Int32 | None, Query(description="Default: the last closed one")] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The model folder of a round as a zip."""
     ready = exports.request(engine, job_id, round)
     if ready.digest is None:
         return JSONResponse(BuildingOut().model_dump(), 202, {"Retry-After": "1"})
-    return FileResponse(
-        blobs.path(ready.digest),
-        media_type="application/zip",
-        filename=f"{job_id}-round-{ready.number}.zip",
-        headers={"ETag": f'"{ready.digest}"'},
-    )
+    name = f"{job_id}-round-{ready.number}.zip"
+    return blob_answer(blobs, settings, ready.digest, if_none_match, "application/zip", name)

@@ -30,6 +30,8 @@ def request(engine: Engine, job_id: str, number: int | None) -> Export:
         if found is None:
             found = Export(job_id=job_id, number=wanted)
             session.add(found)
+        elif found.state == "ready":
+            found.requested_at = time.time()  # it is kept as long as it is asked for
         if fresh:
             found.state, found.requested_at, found.error = "building", time.time(), None
     if fresh:
@@ -38,7 +40,8 @@ def request(engine: Engine, job_id: str, number: int | None) -> Export:
 
 
 def _closed_round(session: Session, job_id: str, number: int | None) -> int:
-    job = session.get(Job, job_id)
+    # locked, so that nobody deletes the job before its export is on record
+    job = session.get(Job, job_id, with_for_update={"read": True, "key_share": True})
     if job is None:
         raise not_found("job", job_id)
     wanted = job.rounds_closed if number is None else number

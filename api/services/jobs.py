@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.db import audit, jobs, rounds
+from api.db import audit, jobs, removal, rounds
 from api.db.session import reading, writing
 from api.db.tables import Job, Round
 from api.errors import ApiError, not_found
@@ -141,6 +141,21 @@ def cancel(engine: Engine, job_id: str) -> JobOut:
         rounds.cancel_seats(session, job_id)
         jobs.add_event(session, job_id, now, "cancelled", "Job cancelled")
     return get(engine, job_id)
+
+
+def delete(engine: Engine, job_id: str) -> None:
+    """Removes an ended job with all its rows; ApiError 409 if it has not ended.
+
+    Its blobs follow when they are collected, but for those that other jobs have too.
+    """
+    with writing(engine) as session:
+        job = session.get(Job, job_id, with_for_update=True)
+        if job is None:
+            raise not_found("job", job_id)
+        if job.state not in jobs.ENDED_STATES:
+            raise ApiError(409, "conflict", f"job {job_id} is {job.state}: cancel it first")
+        removal.delete_job(session, job_id)
+    queue.hint_advance(job_id)  # a coordinator forgets what it keeps of it
 
 
 def rounds_of(engine: Engine, job_id: str) -> list[RoundOut]:

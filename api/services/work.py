@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterable, Sequence
-from pathlib import Path
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
@@ -18,7 +17,7 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
 from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
-from api.services import counting, extras, room, rules
+from api.services import counting, extras, room, rules, safekeeping
 from api.services.keys import hash_of, same
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
@@ -117,8 +116,10 @@ def _stale(seat: Assignment) -> ApiError:
     return ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state}{why}")
 
 
-def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, digest: str) -> Path:
-    """The file of a state of the assignment's journal; counts its bytes as sent down.
+def fetch_state(
+    engine: Engine, assignment_id: str, token: str, digest: str, sent: bool = True
+) -> int:
+    """Size of a state of the assignment's journal; counts its bytes as sent down if they are.
 
     States that the client was sent in an earlier round count as `bytes_lost`: it is the worker
     that forgot them, not the method that needs them. So does what is sent once more in this round.
@@ -128,8 +129,9 @@ def fetch_state(engine: Engine, blobs: Blobs, assignment_id: str, token: str, di
         journal = rounds.all_of(session, seat.job_id)
         for row in journal:
             if row.digest == digest and seat.needs_from <= row.number < seat.number:
-                _count_down(seat, row, journal)
-                return blobs.path(digest)
+                if sent:
+                    _count_down(seat, row, journal)
+                return row.size or 0
     raise not_found(f"state of assignment {assignment_id}", digest)
 
 
@@ -245,16 +247,18 @@ def _accept(
     expected, num_examples = _expectation(engine, assignment_id, token, part.digest)
     header = check_upload(part.path, expected, num_examples)
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
-    blobs.keep(part)
+    kept = safekeeping.keep(engine, blobs, part)
     with writing(engine) as session:
         place = buffered.place_of(session, assignment_id)
         lacking = extras.lacks(session, assignment_id)
         seat = rounds.locked(session, assignment_id)
-        assert seat is not None
+        if seat is None:
+            raise not_found("assignment", assignment_id)
         _require_lease(seat, token, part.digest)
         if seat.state == "done":
             rounds.count_lost(session, seat.id, part.size)
             return accepted
+        safekeeping.refer(session, kept)
         now = time.time()
         seat.state, seat.done_at, seat.heartbeat_at = "done", now, now
         seat.digest, seat.bytes_up = part.digest, part.size

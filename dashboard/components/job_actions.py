@@ -30,6 +30,8 @@ def draw_actions(job: Json) -> None:
         _draw_priority(job)
         _draw_cancel(job["id"])
     _draw_clone(job)
+    if job["state"] in words.ENDED:
+        _draw_delete(job["id"])
 
 
 def _act(job: str, act: str) -> None:
@@ -67,3 +69,12 @@ def _draw_clone(job: Json) -> None:
             with problems_shown():
                 made = api().clone(job["id"], {"name": name, "seed": seed})
                 st.switch_page("screens/job.py", query_params={"job": made["id"]})
+
+
+def _draw_delete(job: str) -> None:
+    with st.popover("Delete job", key="delete-job"):
+        st.write("Its rounds, events and models are removed for good.")
+        if st.button("Yes, delete it", key="confirm-delete"):
+            with problems_shown():
+                api().delete(job)
+                st.switch_page("screens/jobs.py")

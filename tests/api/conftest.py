@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from api import settings as settings_module
 from api.db.session import engine_of
 from api.settings import Settings
-from tests.api import databases
+from tests.api import bucket, databases
 from tests.api.exchange import USER_KEY, WORKER_KEY, as_user
 from tests.api.house import House
 from tests.api.process import forget
@@ -37,6 +37,12 @@ def postgres_database() -> Iterator[str]:
     databases.require_postgres()
     with databases.postgres() as url:
         yield databases.migrated(url)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with bucket.s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(params=DATABASES)

@@ -106,11 +106,9 @@ class House:
 
     def fetch(self, seat: AssignmentOut) -> int:
         """Downloads every state of an assignment; returns how many bytes that were."""
-        files = [
-            work.fetch_state(self.engine, self.store.blobs, seat.id, seat.lease_token, s.digest)
-            for s in seat.states
-        ]
-        return sum(file.stat().st_size for file in files)
+        return sum(
+            work.fetch_state(self.engine, seat.id, seat.lease_token, s.digest) for s in seat.states
+        )
 
     def give_back(self, seat: AssignmentOut, reason: str = "broken") -> None:
         work.give_back(self.engine, self.settings, seat.id, seat.lease_token, reason)

@@ -60,3 +60,25 @@ def test_a_setting_that_makes_no_sense_is_refused(
 def test_every_setting_is_described() -> None:
     undescribed = [name for name, f in Settings.model_fields.items() if not f.description]
     assert undescribed == ["home"] or undescribed == []
+
+
+def test_blobs_may_lie_in_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEDKRSO_BLOB_URL", f"file://{tmp_path}/large%20disk")
+    assert Settings().blob_folder == tmp_path / "large disk"
+
+
+def test_parts_of_blobs_in_s3_lie_in_the_state_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FEDKRSO_BLOB_URL", "s3://bucket/some/prefix")
+    assert Settings().blob_folder == tmp_path / "home" / "blobs"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/folder", "file://host/folder", "file:///", "s3://", "s3://key:secret@bucket", "gs://b"],
+)
+def test_an_address_that_no_store_has_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FEDKRSO_BLOB_URL", url)
+    with pytest.raises(ValidationError, match="file:///FOLDER"):
+        Settings()

@@ -29,6 +29,7 @@ RULES = {
     "GET /v1/jobs": "viewer",
     "GET /v1/jobs/{job_id}": "viewer",
     "PATCH /v1/jobs/{job_id}": "operator",
+    "DELETE /v1/jobs/{job_id}": "operator",
     "POST /v1/jobs/{job_id}/cancel": "operator",
     "POST /v1/jobs/{job_id}/pause": "operator",
     "POST /v1/jobs/{job_id}/resume": "operator",

@@ -124,7 +124,9 @@ def fedkrso(
     monkeypatch.setenv("FEDKRSO_SERVER", api.url)
     monkeypatch.setenv("FEDKRSO_API_KEY", "fk_test")
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, [str(word) for word in arguments])
+    return lambda *arguments, typed="": CliRunner().invoke(
+        app, [str(word) for word in arguments], input=typed
+    )
 
 
 @pytest.fixture

@@ -79,6 +79,24 @@ def test_an_address_without_scheme_is_refused() -> None:
         ApiClient("localhost:8000", None)
 
 
+def test_a_model_in_another_store_is_fetched_there_without_the_key(
+    api: Any, client: ApiClient
+) -> None:
+    link = f"{api.url.replace('127.0.0.1', 'localhost')}/bucket/blob?signature=abc"
+    api.on("GET /v1/jobs/j/model", b"", 307, Location=link)
+    api.on("GET /bucket/blob?signature=abc", b"PK", kind="application/octet-stream")
+    assert client.save_model("j", None, file := io.BytesIO()) is None
+    assert file.getvalue() == b"PK"
+    assert "Authorization" not in api.asked[-1].headers
+
+
+def test_a_store_that_refuses_is_named_without_its_link(api: Any, client: ApiClient) -> None:
+    api.on("GET /v1/jobs/j/model", b"", 307, Location=f"{api.url}/gone?signature=abc")
+    with pytest.raises(CliError, match=r"the store at 127\.0\.0\.1 answers 404") as caught:
+        client.save_model("j", None, io.BytesIO())
+    assert "signature" not in str(caught.value)
+
+
 def test_a_model_that_is_being_built_says_how_long_to_wait(api: Any, client: ApiClient) -> None:
     api.on("GET /v1/jobs/j/model?round=3", {"state": "building"}, 202, Retry_After="0.2")
     api.on("GET /v1/jobs/j/model?round=3", b"PK", kind="application/zip")

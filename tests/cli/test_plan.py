@@ -14,6 +14,7 @@ ENVIRON = {
     "PATH": "/bin",
     "FEDKRSO_API_KEY": "of-the-user",
     "FEDKRSO_DATABASE_URL": "postgresql://secret@host/db",
+    "AWS_SECRET_ACCESS_KEY": "of-the-bucket",
 }
 
 
@@ -55,8 +56,9 @@ def test_each_process_gets_only_the_secrets_it_needs(
         for name, command in planned.items()
     }
     bootstrap = {"FEDKRSO_BOOTSTRAP_API_KEY", "FEDKRSO_BOOTSTRAP_WORKER_KEY"}
-    assert secret["api"] == {"FEDKRSO_DATABASE_URL", "FEDKRSO_METRICS_KEY", *bootstrap}
-    assert secret["coordinator"] == {"FEDKRSO_DATABASE_URL"}
+    stores = {"FEDKRSO_DATABASE_URL", "AWS_SECRET_ACCESS_KEY"}
+    assert secret["api"] == {*stores, "FEDKRSO_METRICS_KEY", *bootstrap}
+    assert secret["coordinator"] == stores
     assert secret["worker1"] == secret["dashboard"] == {"FEDKRSO_API_KEY"}
     assert planned["worker1"].environ["FEDKRSO_API_KEY"] == home.secret("worker_key")
     assert planned["dashboard"].environ["FEDKRSO_API_KEY"] == home.secret("api_key")

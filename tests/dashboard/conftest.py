@@ -56,6 +56,9 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             self._respond()
 
+        def do_DELETE(self) -> None:
+            self._respond()
+
         def do_PATCH(self) -> None:
             self._respond()
 
@@ -65,6 +68,8 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def _respond(self) -> None:
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
+                if self.path.startswith("/store/"):
+                    assert "Authorization" not in self.headers
                 key = str(self.headers["Authorization"]).removeprefix("Bearer ")
                 given = json.loads(text or "{}")
                 status, body = fake.answer(self.command, self.path, given, key)
@@ -73,6 +78,8 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Retry-After", "0.1")
+            if status == 307:
+                self.send_header("Location", f"{fake.url}/store/model.zip?signature=abc")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

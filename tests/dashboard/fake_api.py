@@ -57,6 +57,7 @@ class FakeApi:
         self.builds_to_wait = 0
         self.model_requests = 0
         self.keys = {KEY: ("admin", "admin")}  # of which user and role
+        self.models_elsewhere = False
 
     def add_job(self, spec: Json, state: str = "running") -> str:
         """A job that has opened its first round."""
@@ -102,6 +103,8 @@ class FakeApi:
 
     def answer(self, method: str, url: str, body: Json, key: str = KEY) -> tuple[int, Any]:
         """The status and body of a request."""
+        if url.startswith("/store/"):
+            return 200, ZIP
         if key not in self.keys:
             raise Refusal(401, "This key is not known")
         user, role = self.keys[key]
@@ -110,6 +113,9 @@ class FakeApi:
             raise Refusal(503, "The database is locked")
         split = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        if method == "DELETE":
+            del self.jobs[split.path.rsplit("/", 1)[1]]
+            return 204, b""
         for pattern, handler in self._routes():
             match = re.fullmatch(f"{method} {pattern}", f"{method} {split.path}")
             if match:
@@ -205,7 +211,7 @@ class FakeApi:
         self.model_requests += 1
         if self.model_requests <= self.builds_to_wait:
             return 202, {"state": "building"}
-        return 200, ZIP
+        return (307, b"") if self.models_elsewhere else (200, ZIP)
 
 
 def _require_job(body: Json) -> None:

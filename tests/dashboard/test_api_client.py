@@ -47,6 +47,14 @@ def test_events_come_after_the_one_that_is_known(client: ApiClient, fake_api: Fa
     assert [event["id"] for event in client.events(job, after=1)] == [2]
 
 
+def test_a_model_in_another_store_is_fetched_there_without_the_key(
+    client: ApiClient, fake_api: FakeApi
+) -> None:
+    job = fake_api.add_job({"name": "demo"})
+    fake_api.models_elsewhere = True
+    assert client.model(job, 0).content == ZIP
+
+
 def test_a_model_is_awaited_then_fetched(client: ApiClient, fake_api: FakeApi) -> None:
     job = fake_api.add_job({"name": "demo"})
     fake_api.builds_to_wait = 1

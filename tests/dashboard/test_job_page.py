@@ -81,6 +81,20 @@ def test_a_job_can_be_cancelled(fake_api: FakeApi, open_page: OpenPage) -> None:
         app.button(key="confirm-cancel")
 
 
+def test_an_ended_job_can_be_deleted(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = fake_api.add_job({"name": "demo"}, "failed")
+    app = open_page(PAGE, job=job)
+    app.button(key="confirm-delete").click().run()
+    assert fake_api.jobs == {}
+    assert app.title[0].value == "Jobs"
+
+
+def test_a_job_that_runs_cannot_be_deleted(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    with pytest.raises(KeyError):
+        app.button(key="confirm-delete")
+
+
 def test_a_failed_job_says_why(fake_api: FakeApi, open_page: OpenPage) -> None:
     job = fake_api.add_job({"name": "demo"}, "failed")
     fake_api.jobs[job]["reason"] = "quorum not reached"

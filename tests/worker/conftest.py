@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
 import pytest
@@ -14,6 +15,19 @@ from worker.api import Api
 
 @pytest.fixture
 def service() -> Iterator[FakeService]:
+    with served() as made:
+        yield made
+
+
+@pytest.fixture
+def blob_store() -> Iterator[FakeService]:
+    """Another host, to which downloads are sent."""
+    with served() as made:
+        yield made
+
+
+@contextmanager
+def served() -> Iterator[FakeService]:
     made = FakeService()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(made))
     server.daemon_threads = True

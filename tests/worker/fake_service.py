@@ -23,6 +23,7 @@ class Answer:
     status: int = 200
     body: bytes = b""
     reset: bool = False  # the connection breaks instead
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,6 +44,10 @@ def ok(body: Any = None) -> Answer:
     return Answer(body=body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
+def elsewhere(link: str) -> Answer:
+    return Answer(307, headers={"Location": link})
+
+
 def problem(status: int, detail: str) -> Answer:
     return Answer(status, json.dumps({"detail": detail}).encode())
 
@@ -60,6 +65,8 @@ def handler_of(service: FakeService) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             self.wfile.write(answer.body)

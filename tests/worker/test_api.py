@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.worker.fake_service import BROKEN, Answer, FakeService, ok, problem
+from tests.worker.fake_service import BROKEN, Answer, FakeService, elsewhere, ok, problem
 from worker.api import Api, LeaseLost, Refused
 from worker.stop import Stop
 
@@ -106,6 +106,37 @@ def test_a_state_is_written_when_it_is_whole(
     assert (tmp_path / DIGEST).read_bytes() == DATA
     assert service.asked[0].path == f"/v1/assignments/a1/blobs/{DIGEST}"
     assert list(tmp_path.iterdir()) == [tmp_path / DIGEST]
+
+
+def test_a_state_in_another_store_is_fetched_there_without_key_and_lease(
+    api: Api, service: FakeService, blob_store: FakeService, tmp_path: Path
+) -> None:
+    service.gives(elsewhere(f"{blob_store.url}/bucket/blob?X-Amz-Signature=abc"))
+    blob_store.gives(ok(DATA))
+    api.download(ASSIGNMENT, DIGEST, tmp_path / DIGEST)
+    assert (tmp_path / DIGEST).read_bytes() == DATA
+    (asked,) = blob_store.asked
+    assert asked.path == "/bucket/blob?X-Amz-Signature=abc"
+    assert {"authorization", "x-lease-token"} & {name.lower() for name in asked.headers} == set()
+
+
+def test_a_link_that_ran_out_is_asked_for_again(
+    api: Api, service: FakeService, blob_store: FakeService, tmp_path: Path
+) -> None:
+    service.gives(elsewhere(f"{blob_store.url}/old"), elsewhere(f"{blob_store.url}/new"))
+    blob_store.gives(problem(403, "expired"), ok(DATA))
+    api.download(ASSIGNMENT, DIGEST, tmp_path / DIGEST)
+    assert [asked.path for asked in blob_store.asked] == ["/old", "/new"]
+
+
+def test_a_store_that_refuses_is_named_without_its_link(
+    api: Api, service: FakeService, blob_store: FakeService, tmp_path: Path
+) -> None:
+    service.gives(elsewhere(f"{blob_store.url}/blob?X-Amz-Signature=abc"))
+    blob_store.gives(problem(403, "expired"))
+    with pytest.raises(httpx.ReadError, match="answers 403") as given_up:
+        api.download(ASSIGNMENT, DIGEST, tmp_path / DIGEST)
+    assert "Signature" not in str(given_up.value)
 
 
 def test_a_damaged_download_is_repeated(api: Api, service: FakeService, tmp_path: Path) -> None:

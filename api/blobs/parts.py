@@ -1,0 +1,164 @@
+"""Bodies on their way to the blobs: local files that are hashed while they come in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.errors import ApiError
+
+_BATCH_BYTES = 1024 * 1024
+_STALE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A blob that is written but not yet kept: its temporary file, digest and size."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+class Parts:
+    """A folder of unfinished bodies; those whose writer died are swept after an hour."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._swept_at = 0.0
+
+    def write(self, data: bytes) -> Part:
+        """The bytes as a part."""
+        path = self._new()
+        try:
+            path.write_bytes(data)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Part(path, hashlib.sha256(data).hexdigest(), len(data))
+
+    def adopt(self, path: Path) -> Part:
+        """A finished file of this folder's filesystem as a part."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Part(path, digest, path.stat().st_size)
+
+    async def receive(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> Part:
+        """Streams a request's body into a part; 413 as soon as it is above the limit.
+
+        OSError ENOSPC where the disk is full. Whatever goes wrong, nothing stays.
+        """
+        sink = _Sink(self._new())
+        try:
+            async for chunk in chunks:
+                if sink.size + len(chunk) > limit_bytes:
+                    raise too_large(limit_bytes)
+                await sink.feed(chunk)
+            return await sink.finish()
+        except BaseException:
+            await sink.abandon()
+            raise
+
+    def drop(self, part: Part) -> None:
+        """Forgets a part."""
+        part.path.unlink(missing_ok=True)
+
+    def workspace(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder to build a part in, gone after its block."""
+        return tempfile.TemporaryDirectory(dir=self.folder, prefix="work-")
+
+    def sweep(self, older_than_s: float = _STALE_S) -> int:
+        """Removes what nobody has written to for so long; returns how many."""
+        before, swept = time.time() - older_than_s, 0
+        for entry in self.folder.iterdir():
+            with suppress(FileNotFoundError):  # its writer, or another sweep, was quicker
+                if _touched_at(entry) < before:
+                    _remove(entry)
+                    swept += 1
+        return swept
+
+    def _new(self) -> Path:
+        if time.monotonic() > self._swept_at + _STALE_S:
+            self._swept_at = time.monotonic()
+            self.sweep()
+        return self.folder / secrets.token_hex(16)
+
+
+class _Sink:
+    """Hashes and writes a batch in a thread while the event loop receives the next one.
+
+    At most three batches are in memory: one that comes in, one joined and one written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._path, self._file = path, path.open("wb")
+        self._total = hashlib.sha256()
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def feed(self, chunk: bytes) -> None:
+        """Takes a chunk; waits if the batch before is not written yet."""
+        self._batch.append(chunk)
+        self._batch_bytes += len(chunk)
+        self.size += len(chunk)
+        if self._batch_bytes >= _BATCH_BYTES:
+            await self._flush()
+
+    async def finish(self) -> Part:
+        """The part, when all of it is written."""
+        await self._flush()
+        await self._written()
+        self._file.close()
+        return Part(self._path, self._total.hexdigest(), self.size)
+
+    async def abandon(self) -> None:
+        """Removes the file, once no thread writes to it any more."""
+        with suppress(BaseException):
+            await self._written()
+        with suppress(OSError):  # a full disk says so once more
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _flush(self) -> None:
+        await self._written()
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._write, batch)
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await asyncio.shield(writing)
+
+    def _write(self, batch: list[bytes]) -> None:
+        joined = b"".join(batch)
+        self._total.update(joined)
+        self._file.write(joined)
+
+
+def _touched_at(entry: Path) -> float:
+    """When a file, or anything in a folder, was written to last."""
+    return max(path.stat().st_mtime for path in (entry, *entry.rglob("*")))
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink()
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    """The refusal of a body above the limit."""
+    return ApiError(413, "too-large", f"the body is larger than {limit_bytes} bytes")

@@ -1,0 +1,55 @@
+"""Queries that take things away for good: whole jobs, uploads and exports past their time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from api.db import figures
+from api.db.jobs import ENDED_STATES
+from api.db.tables import Assignment, Export, Job, Round, Table
+
+
+def delete_job(session: Session, job_id: str) -> None:
+    """Removes a job and every row that refers to it; what it adds to the figures is kept."""
+    figures.keep(session, job_id)
+    for table in reversed(Table.metadata.sorted_tables):
+        for key in table.foreign_keys:
+            if key.column is Job.__table__.c.id and table is not Job.__table__:
+                session.execute(delete(table).where(key.parent == job_id))
+    session.execute(delete(Job).where(Job.id == job_id))
+
+
+def ended_before(session: Session, moment: float, limit: int) -> Sequence[str]:
+    """Jobs that ended before a time, the longest ago first."""
+    query = select(Job.id).where(Job.state.in_(ENDED_STATES), Job.finished_at < moment)
+    return session.scalars(query.order_by(Job.finished_at).limit(limit)).all()
+
+
+def forget_updates(session: Session, before: float) -> int:
+    """Lets go of the uploads of jobs that ended before a time; returns of how many.
+
+    The journal of states stays. So do the uploads of a round that a failed job did not close.
+    """
+    aggregated = exists().where(
+        Round.job_id == Assignment.job_id,
+        Round.number == func.coalesce(Assignment.counted_in, Assignment.number),
+        Round.state == "closed",
+    )
+    over = exists().where(
+        Job.id == Assignment.job_id,
+        Job.finished_at < before,
+        or_(Job.state.in_(("done", "cancelled")), and_(Job.state == "failed", aggregated)),
+    )
+    query = update(Assignment).where(Assignment.digest.is_not(None), over).values(digest=None)
+    done = session.execute(query.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_exports(session: Session, before: float) -> int:
+    """Lets go of model folders that were asked for last before a time; returns how many."""
+    query = delete(Export).where(Export.state == "ready", Export.requested_at < before)
+    done = session.execute(query.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]
