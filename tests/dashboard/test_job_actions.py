@@ -25,8 +25,8 @@ def _keys(app: AppTest) -> set[str]:
         ("queued", {"pause-job", "confirm-cancel", "confirm-priority", "confirm-clone"}),
         ("running", {"pause-job", "confirm-cancel", "confirm-priority", "confirm-clone"}),
         ("paused", {"resume-job", "confirm-cancel", "confirm-priority", "confirm-clone"}),
-        ("failed", {"retry-job", "confirm-clone"}),
-        ("cancelled", {"confirm-clone"}),
+        ("failed", {"retry-job", "confirm-clone", "confirm-delete"}),
+        ("cancelled", {"confirm-clone", "confirm-delete"}),
     ],
 )
 def test_only_what_the_state_allows_is_offered(
