@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from api.db.tables import Assignment, Blob, Export, Round
 
 # every column that refers to a blob
-_REFERENCES = (Round.digest, Assignment.digest, Export.digest)
+REFERENCES = (Round.digest, Assignment.digest, Export.digest)
 
 
 def touch(session: Session, digest: str, size: int, now: float) -> str:
@@ -54,7 +54,7 @@ def adopt(session: Session, found: Iterable[tuple[str, int]], now: float) -> int
 def unused(session: Session, before: float, limit: int) -> Sequence[str]:
     """Blobs that nothing refers to and that were touched last before a time, oldest first."""
     query = select(Blob.digest).where(Blob.touched_at < before)
-    for column in _REFERENCES:
+    for column in REFERENCES:
         query = query.where(~exists().where(column == Blob.digest))
     return session.scalars(query.order_by(Blob.touched_at).limit(limit)).all()
 
@@ -68,7 +68,7 @@ def locked_unused(session: Session, digest: str, before: float) -> Blob | None:
 
 
 def _is_referred_to(session: Session, digest: str) -> bool:
-    return any(session.scalar(select(exists().where(column == digest))) for column in _REFERENCES)
+    return any(session.scalar(select(exists().where(column == digest))) for column in REFERENCES)
 
 
 def new_fence() -> str:

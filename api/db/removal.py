@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from api.db import figures
@@ -31,7 +31,8 @@ def ended_before(session: Session, moment: float, limit: int) -> Sequence[str]:
 def forget_updates(session: Session, before: float) -> int:
     """Lets go of the uploads of jobs that ended before a time; returns of how many.
 
-    The journal of states stays. So do the uploads of a round that a failed job did not close.
+    The journal of states stays. So do the uploads of a round that was not closed: a job that is
+    taken up again needs them.
     """
     aggregated = exists().where(
         Round.job_id == Assignment.job_id,
@@ -41,7 +42,8 @@ def forget_updates(session: Session, before: float) -> int:
     over = exists().where(
         Job.id == Assignment.job_id,
         Job.finished_at < before,
-        or_(Job.state.in_(("done", "cancelled")), and_(Job.state == "failed", aggregated)),
+        Job.state.in_(ENDED_STATES),
+        aggregated,
     )
     query = update(Assignment).where(Assignment.digest.is_not(None), over).values(digest=None)
     done = session.execute(query.execution_options(synchronize_session=False))

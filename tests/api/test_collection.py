@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Engine
 
 from api.blobs import Blobs, FolderBlobs
+from api.db import blobs as account
 from api.db.session import reading, writing
-from api.db.tables import Blob, Export
+from api.db.tables import Blob, Export, Table
 from api.errors import ApiError
 from api.services import collection, safekeeping
 from api.services.safekeeping import Kept
@@ -61,6 +62,13 @@ def test_unused_blobs_are_cleared_away_with_their_rows(
         safekeeping.put(engine, blobs, b"%d" % number)
     assert clear(engine, blobs) == 7
     assert stored(blobs) == rows(engine) == set()
+
+
+def test_every_column_with_a_digest_counts_as_a_reference() -> None:
+    """A new one that is forgotten here would lose its blobs."""
+    columns = {c for t in Table.metadata.sorted_tables for c in t.c if c.name.endswith("digest")}
+    known = {column.property.columns[0] for column in account.REFERENCES}
+    assert columns - {Blob.__table__.c.digest} == known
 
 
 def test_a_blob_is_left_alone_for_a_while(engine: Engine, blobs: FolderBlobs) -> None:

@@ -154,7 +154,7 @@ def test_uploads_of_ended_jobs_go_after_their_time_and_the_journal_stays(
     assert stored(collector) == states | running | first
 
 
-def test_uploads_of_a_round_that_a_failed_job_did_not_close_stay(collector: House) -> None:
+def test_uploads_of_a_round_that_was_not_closed_stay(collector: House) -> None:
     job_id = collector.open_job(clients=2)
     collector.hand_in(collector.claim())
     collector.set_round(job_id, 1, state="failed")

@@ -118,7 +118,7 @@ def test_a_broker_that_says_nothing_is_not_waited_for(
     silent_port: int, url: str, tmp_path: Path
 ) -> None:
     app = Celery("silent", set_as_current=False)
-    app.conf.update(queues.settings(url.format(silent_port), tmp_path))
+    app.conf.update(queues.Broker(url.format(silent_port), tmp_path).settings())
     asked = Readiness({"broker": lambda: probe(app), "blobs": lambda: None}, limit_s=0.3)
     assert asked.ask()["broker"].startswith("no answer for ")
     app.close()

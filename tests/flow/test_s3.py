@@ -12,7 +12,7 @@ import pytest
 
 from tests.api.bucket import environment, new_bucket, s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _PATIENCE_S = 120.0
 
