@@ -150,7 +150,7 @@ def router(prefix: str, tag: str, kind: type[Guarded]) -> APIRouter:
         tags=[tag],
         route_class=kind,
         dependencies=[Security(bearer)],
-        responses=problem_responses(401, 403, 413, 422, 429),
+        responses=problem_responses(401, 403, 413, 414, 422, 429, 431),
     )
 
 

@@ -64,9 +64,12 @@ class ApiClient:
         """One job as it stands now."""
         return self._get(_path(job))
 
-    def submit(self, spec: Json) -> Json:
+    def submit(self, spec: Json, project: str | None = None) -> Json:
         """Starts a job; a spec with wrong fields raises ApiProblem 422 with `errors`."""
-        return _json(self._send("POST", "/v1/jobs", json=spec, timeout=SUBMIT_TIMEOUT_S))
+        params = {} if project is None else {"project": project}
+        return _json(
+            self._send("POST", "/v1/jobs", json=spec, params=params, timeout=SUBMIT_TIMEOUT_S)
+        )
 
     def estimate(self, spec: Json, methods: str = "") -> Json:
         """What a job will take, beside other methods ("all" or "a,b"); ApiProblem as `submit`."""

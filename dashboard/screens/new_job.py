@@ -12,6 +12,7 @@ from dashboard.api_client import ApiClient, ApiProblem
 from dashboard.components.connection import REFRESH_S, api, show
 from dashboard.components.estimate_panel import draw_estimate, take_answer
 from dashboard.components.job_form import Choices, draw_form, form_fields
+from dashboard.components.sign_in import me
 from dashboard.form_field import Field
 from dashboard.forms import nest
 from dashboard.refusal import REFUSAL, Refusal
@@ -58,15 +59,25 @@ def _await_server() -> None:
 def _draw_end(job: dict[str, Any], values: dict[str, Any]) -> None:
     with st.expander("As a job file", key="job-file"):
         st.code(yaml.safe_dump(job, sort_keys=False), language="yaml")
+    project = _draw_project()
     if st.button("Submit job", type="primary", key="submit-job"):
-        _submit(job, values)
+        _submit(job, values, project)
     if REFUSAL in st.session_state:
         st.markdown(":red[The job was not accepted; the top of the page says why.]")
 
 
-def _submit(job: dict[str, Any], values: dict[str, Any]) -> None:
+def _draw_project() -> str | None:
+    """The project that the job goes into; not asked where there is no choice."""
+    projects: list[str] = (me() or {}).get("projects", [])
+    if len(projects) < 2:
+        return None
+    first = projects.index("default") if "default" in projects else 0
+    return st.selectbox("Project", projects, first, key="project", width=300)
+
+
+def _submit(job: dict[str, Any], values: dict[str, Any], project: str | None) -> None:
     try:
-        accepted = api().submit(job)
+        accepted = api().submit(job, project)
     except ApiProblem as problem:
         st.session_state[REFUSAL] = Refusal(problem.detail, problem.errors, values)
         st.rerun()

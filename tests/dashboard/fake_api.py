@@ -56,6 +56,7 @@ class FakeApi:
         self.may_estimate.set()
         self.builds_to_wait = 0
         self.model_requests = 0
+        self.projects = ["default"]
         self.keys = {KEY: ("admin", "admin")}  # of which user and role
         self.models_elsewhere = False
 
@@ -108,7 +109,7 @@ class FakeApi:
         if key not in self.keys:
             raise Refusal(401, "This key is not known")
         user, role = self.keys[key]
-        self.who = {"user": user, "role": role, "projects": ["default"], "key": {"id": "k"}}
+        self.who = {"user": user, "role": role, "projects": self.projects, "key": {"id": "k"}}
         if self.down:
             raise Refusal(503, "The database is locked")
         split = urlsplit(url)
@@ -149,7 +150,9 @@ class FakeApi:
     def _jobs(self, query: Json, body: Json) -> tuple[int, Any]:
         if body:
             _require_job(body)
-            return 201, self._job(self.add_job(body))
+            job = self.add_job(body)
+            self.jobs[job]["project"] = query.get("project", "default")
+            return 201, self._job(job)
         newest = [job for job in reversed(self.jobs) if self._matches(job, query)]
         limit = int(query.get("limit", 20))
         following = newest[limit - 1] if len(newest) > limit else None

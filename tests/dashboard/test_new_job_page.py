@@ -45,6 +45,18 @@ def test_a_buffered_job_can_be_submitted(fake_api: FakeApi, open_page: OpenPage)
     assert (rounds["mode"], rounds["buffer"]) == ("buffered", 3)
 
 
+def test_the_project_is_asked_for_where_there_is_a_choice(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    assert "Project" not in _labels(open_page(PAGE))
+    fake_api.projects = ["archive", "default", "reviews"]
+    app = open_page(PAGE)
+    assert app.selectbox(key="project").value == "default"
+    app.selectbox(key="project").select("reviews").run()
+    app.button(key="submit-job").click().run()
+    assert fake_api.jobs["job1"]["project"] == "reviews"
+
+
 def test_another_method_brings_other_inputs(fake_api: FakeApi, open_page: OpenPage) -> None:
     app = open_page(PAGE)
     assert {"Rank", "Seeds", "Shared"} <= _labels(app)
