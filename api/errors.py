@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
@@ -127,9 +128,24 @@ async def _on_data(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # what the framework says of a body that is no text
+        return _answer(ApiError(422, "invalid-request", "body: is not JSON in UTF-8"))
     kind = "not-found" if error.status_code == 404 else "invalid-request"
     detail = f"{error.detail}: {request.method} {request.url.path}"
-    return _answer(ApiError(error.status_code, kind, detail))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    return _answer(ApiError(error.status_code, kind, detail), headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Of all routes of the path; the framework names those of the first alone."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(r.matches({**request.scope, "method": method})[0] is Match.FULL for r in routes)
+    ]
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

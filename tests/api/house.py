@@ -140,6 +140,10 @@ class House:
         with reading(self.engine) as session:
             return session.get_one(Job, job_id)
 
+    def find(self, job_id: str) -> Job | None:
+        with reading(self.engine) as session:
+            return session.get(Job, job_id)
+
     def round(self, job_id: str, number: int = 1) -> Round:
         with reading(self.engine) as session:
             return session.get_one(Round, (job_id, number))
