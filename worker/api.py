@@ -48,10 +48,14 @@ class Api:
         answer = _checked(self._http.post("/v1/assignments/claim", json={"worker": worker}))
         return None if answer.status_code == 204 else answer.json()
 
-    def heartbeat(self, assignment: dict[str, Any], step: int) -> None:
-        """Keeps the lease; LeaseLost if it is gone. Not retried, the next one follows soon."""
+    def heartbeat(self, assignment: dict[str, Any], step: int) -> float:
+        """Keeps the lease; seconds until the next one. LeaseLost if it is gone.
+
+        Not retried, the next one follows soon.
+        """
         url = f"/v1/assignments/{assignment['id']}/heartbeat"
-        _checked(self._http.post(url, json={"step": step}, headers=_lease(assignment)))
+        answer = self._http.post(url, json={"step": step}, headers=_lease(assignment))
+        return float(_checked(answer).json()["heartbeat_s"])
 
     def download(self, assignment: dict[str, Any], digest: str, target: Path) -> None:
         """A state of the journal, checked against its digest, whole or not at all."""

@@ -17,8 +17,9 @@ from api.db import jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
-from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
+from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn, StateOut
 from api.services.keys import hash_of, same
+from api.services.pace import pace
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
@@ -26,6 +27,9 @@ from fedkrso_core.expect import Expected, check_upload
 
 def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
     """Leases the oldest waiting assignment to a worker; None if nothing waits."""
+    with reading(engine) as session:  # most who ask find nothing: they must not wait for writers
+        if not rounds.any_pending(session):
+            return None
     now, token = time.time(), secrets.token_urlsafe(32)
     with writing(engine) as session:
         seat = rounds.next_pending(session)
@@ -38,7 +42,8 @@ def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | No
         seat.bytes_lost, seat.bytes_down = seat.bytes_lost + seat.bytes_down, 0
         text = f"Client {seat.client} was given to {worker} (round {seat.number})"
         jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
-        return _assignment_out(session, seat, token, settings.lease_s)
+        found = _assignment_out(session, seat, token, settings.lease_s)
+    return found.model_copy(update={"heartbeat_s": pace.heartbeat_s(engine, settings.lease_s)})
 
 
 def _assignment_out(
@@ -69,13 +74,16 @@ def _assignment_out(
     )
 
 
-def heartbeat(engine: Engine, assignment_id: str, token: str, step: int, lease_s: float) -> None:
+def heartbeat(
+    engine: Engine, assignment_id: str, token: str, step: int, lease_s: float
+) -> LeaseOut:
     """Extends a lease and notes the step; ApiError 409 if the lease is not the caller's."""
     with writing(engine) as session:
         seat = _leased(session, assignment_id, token)
         now = time.time()
         seat.heartbeat_at, seat.lease_until = now, now + lease_s
         seat.step = max(seat.step, step)
+    return LeaseOut(lease_s=lease_s, heartbeat_s=pace.heartbeat_s(engine, lease_s))
 
 
 def _leased(session: Session, assignment_id: str, token: str) -> Assignment:

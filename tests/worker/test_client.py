@@ -40,8 +40,9 @@ class FakeApi:
     def claim(self, _worker: str) -> Json | None:
         return self.work.pop(0) if self.work else None
 
-    def heartbeat(self, _assignment: Json, step: int) -> None:
+    def heartbeat(self, _assignment: Json, step: int) -> float:
         self.on_heartbeat(step)
+        return 0.005
 
     def download(self, _assignment: Json, digest: str, target: Path) -> None:
         self.downloads.append(digest)
@@ -103,6 +104,7 @@ def assignment(api: FakeApi, workload: Workload) -> Callable[..., Json]:
             "client": 0,
             "lease_token": "token-1",
             "lease_s": 0.02,
+            "heartbeat_s": 0.005,
             "spec": spec,
             "data_sha256": workload.shares.sha256,
             "states": [{"round": 0, "digest": digest, "size": len(api.state), "lacking": True}],
