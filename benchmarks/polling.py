@@ -121,10 +121,9 @@ def write_rows(url: str, seats: int) -> None:
     with writing(engine_of(url)) as session:
         session.add(job)
         session.flush()
-        session.add(
-            Round(job_id=job_id, number=0, state="closed", digest="0" * 64, size=9, **times)
-        )
-        session.add(Round(job_id=job_id, number=1, state="collecting", **times))
+        first = Round(job_id=job_id, number=0, state="closed", **times)
+        first.digest, first.size = "0" * 64, 9
+        session.add_all([first, Round(job_id=job_id, number=1, state="collecting", **times)])
         for client in range(seats):
             session.add(Client(job_id=job_id, client=client, num_examples=10))
             seat: dict[str, Any] = {"number": 1, "client": client, "num_examples": 10}

@@ -21,6 +21,8 @@ USER_KEY, WORKER_KEY = "fk_user_benchmark", "fk_worker_benchmark"
 POSTGRES = os.environ.get("TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 REDIS = os.environ.get("TEST_REDIS", "redis://127.0.0.1:6379/12")
 
+KEEP_ALIVE_S = "75"  # as in `fedkrso up`
+
 
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
@@ -57,7 +59,8 @@ def api(environ: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     keys = {"FEDKRSO_BOOTSTRAP_API_KEY": USER_KEY, "FEDKRSO_BOOTSTRAP_WORKER_KEY": WORKER_KEY}
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "api.main:app", "--port", str(port)]
-    quiet = ("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "1")
+    quiet = ("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "1",
+             "--timeout-keep-alive", KEEP_ALIVE_S)  # fmt: skip
     process = subprocess.Popen([*command, *quiet], env=dict(environ) | keys)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -80,11 +83,15 @@ def _wait(url: str, process: subprocess.Popen[bytes], limit_s: float = 120.0) ->
     while time.monotonic() < give_up and process.poll() is None:
         try:
             if httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False).is_success:
-                return
+                break
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise SystemExit(f"{url} does not get ready")
+    else:
+        raise SystemExit(f"{url} does not get ready")
+    # what loads in the background is there when the methods are
+    key = {"Authorization": f"Bearer {USER_KEY}"}
+    httpx.get(f"{url}/v1/methods", headers=key, timeout=limit_s, trust_env=False).raise_for_status()
 
 
 class PeakMemory:
