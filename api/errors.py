@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from api.schemas import ProblemItem, ProblemOut
 from fedkrso_core.errors import CoreError, PayloadError, Problem, SpecError
@@ -174,9 +175,24 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # what the framework says of a body that is no text
+        return answer(ApiError(422, "invalid-request", "body: is not JSON in UTF-8"))
     kind = {404: "not-found", 413: "too-large"}.get(error.status_code, "invalid-request")
     detail = f"{error.detail}: {request.method} {request.url.path}"
-    return answer(ApiError(error.status_code, kind, detail))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    return answer(ApiError(error.status_code, kind, detail, headers=headers))
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Of all routes of the path; the framework names those of the first alone."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(r.matches({**request.scope, "method": method})[0] is Match.FULL for r in routes)
+    ]
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

@@ -211,6 +211,7 @@ class AssignmentOut(BaseModel):
     client: int
     lease_token: str
     lease_s: float = Field(description="Heartbeat well within this time")
+    heartbeat_s: float = Field(1.0, description="Heartbeat this often")
     spec: dict[str, Any]
     data_sha256: str
     states: list[StateOut] = Field(description="The journal that makes the global model, in order")
@@ -228,6 +229,7 @@ class LeaseOut(BaseModel):
     """The lease was extended."""
 
     lease_s: float = Field(examples=[30.0])
+    heartbeat_s: float = Field(1.0, description="Send the next one after this time")
 
 
 class FailIn(BaseModel):

@@ -57,8 +57,10 @@ def commands(home: Home, layout: Layout, environ: Mapping[str, str]) -> list[Com
 
 
 def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
-    # streams of events are open as long as a browser looks at them
-    listen = ("--host", layout.host, "--port", str(layout.port), "--timeout-graceful-shutdown", "3")
+    # streams of events are open as long as a browser looks at them; clients that poll keep their
+    # connection, which must not be closed just when the next request comes
+    listen = ("--host", layout.host, "--port", str(layout.port))
+    limits = ("--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "75")
     keys = {
         "FEDKRSO_DATABASE_URL": database_url(home, environ),
         "FEDKRSO_BOOTSTRAP_API_KEY": home.secret("api_key"),
@@ -68,7 +70,7 @@ def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
     }
     return Command(
         name="api",
-        arguments=_module("uvicorn", "api.main:app", *listen, *_UVICORN),
+        arguments=_module("uvicorn", "api.main:app", *listen, *limits, *_UVICORN),
         environ=_environ(home, layout, environ) | keys,
         log=home.logs / "api.log",
         folder=home.path,

@@ -13,9 +13,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fedkrso_core.errors import PayloadError
-from fedkrso_core.header import Header, TensorInfo, read_header
+from fedkrso_core.header import HEADER_LIMIT, Header, TensorInfo, read_header
 
 _CHUNK_BYTES = 1024 * 1024
+_ROOM_BYTES = 64 * 1024  # for what a header holds beside the expected names: metrics, blanks
+_ENTRY_BYTES = 256  # of a name's dtype, shape and offsets, or of a scalar's value
+_ESCAPED = 12  # most characters of a header for one of a name: \\uXXXX, in text within text twice
 
 
 class Group(BaseModel):
@@ -45,7 +48,7 @@ def check_upload(path: Path, expected: Expected, num_examples: int | None = None
 
     `num_examples`, where the server knows it, is the weight that the client must claim.
     """
-    header = read_header(path)
+    header = read_header(path, _longest_header(expected))
     _check_names(header, expected)
     claimed = header.scalars.get("num_examples")
     if type(claimed) is not int or claimed < 1:
@@ -57,6 +60,13 @@ def check_upload(path: Path, expected: Expected, num_examples: int | None = None
         for name, tensor in header.tensors.items():
             _check_finite(file, header.data_start, name, tensor)
     return header
+
+
+def _longest_header(expected: Expected) -> int:
+    """Bytes that the header of an honest update stays below: nobody makes the server read more."""
+    groups = (expected.required, *expected.optional.values())
+    names = (name for g in groups for part in (g.tensors, g.scalars, g.numbers) for name in part)
+    return min(HEADER_LIMIT, _ROOM_BYTES + sum(_ENTRY_BYTES + _ESCAPED * len(n) for n in names))
 
 
 def _check_metrics(metrics: Any) -> None:

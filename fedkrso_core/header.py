@@ -18,6 +18,7 @@ from fedkrso_core.errors import PayloadError
 
 HEADER_LIMIT = 32 * 1024 * 1024
 _LARGEST = 2**40  # of a size or an offset: far beyond any real one
+_MOST_NUMBERS = 64  # in a shape, as in torch; the product of a million sizes would take hours
 DTYPE_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -50,24 +51,27 @@ class Header:
     data_start: int
 
 
-def read_header(path: Path) -> Header:
-    """The header of an encoded payload in a file; PayloadError if it is anything else."""
+def read_header(path: Path, limit: int = HEADER_LIMIT) -> Header:
+    """The header of an encoded payload in a file; PayloadError if it is anything else.
+
+    JSON takes up to 25 times its length as Python objects: `limit` bytes bound the memory.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
-        length = header_length(head, size)
+        length = header_length(head, size, limit)
         return parse_header(file.read(length), size)
 
 
-def header_length(head: bytes, size: int) -> int:
+def header_length(head: bytes, size: int, limit: int = HEADER_LIMIT) -> int:
     """Length of the JSON header that the first 8 bytes declare, checked against the size."""
     if len(head) < 8:
         raise PayloadError(f"payload is truncated: {size} bytes, a header needs at least 8")
     length = int.from_bytes(head, "little")
-    if length > min(HEADER_LIMIT, size - 8):
+    if length > min(limit, size - 8):
         raise PayloadError(
             f"payload declares a header of {length} bytes; allowed: at most "
-            f"{min(HEADER_LIMIT, size - 8)} in a body of {size}"
+            f"{min(limit, size - 8)} in a body of {size}"
         )
     return length
 
@@ -142,6 +146,8 @@ def _whole_numbers(values: Any) -> tuple[int, ...]:
     """A list of integers as a tuple: as strict as safetensors' own reader."""
     if not isinstance(values, list):
         raise TypeError
+    if len(values) > _MOST_NUMBERS:
+        raise ValueError
     if any(type(n) is not int or abs(n) > _LARGEST for n in values):
         raise ValueError
     return tuple(values)

@@ -102,9 +102,9 @@ _Described = Annotated[
 class LocalSpec(_Strict):
     """What a client does with its rows in a round."""
 
-    steps: int = Field(10, ge=1, description="Optimizer steps in a round")
-    batch_size: int = Field(8, ge=1, description="Rows in a step")
-    max_length: int = Field(48, ge=4, description="Tokens kept of a text")
+    steps: int = Field(10, ge=1, le=1_000_000, description="Optimizer steps in a round")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Rows in a step")
+    max_length: int = Field(48, ge=4, le=1_048_576, description="Tokens kept of a text")
     lr: float = Field(1e-3, gt=0, description="Learning rate")
     head_lr: float | None = Field(
         None, gt=0, description="Learning rate of the classifier; empty: lr"
@@ -149,7 +149,7 @@ class EvaluateSpec(_Strict):
     """When and how the global model is measured on the validation rows."""
 
     every: int = Field(1, ge=1, description="Rounds between evaluations; the last always counts")
-    batch_size: int = Field(64, ge=1, description="Rows in an evaluation batch")
+    batch_size: int = Field(64, ge=1, le=65_536, description="Rows in an evaluation batch")
 
 
 class BudgetSpec(_Strict):

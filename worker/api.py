@@ -79,13 +79,17 @@ class Api:
         answer = _checked(self._http.post("/v1/assignments/claim", json=body, timeout=_CLAIM_S))
         return None if answer.status_code == 204 else answer.json()
 
-    def heartbeat(self, assignment: dict[str, Any], step: int) -> None:
-        """Keeps the lease; LeaseLost if it is gone. Not retried, the next one follows soon."""
+    def heartbeat(self, assignment: dict[str, Any], step: int) -> float:
+        """Keeps the lease; seconds until the next one. LeaseLost if it is gone.
+
+        Not retried, the next one follows soon.
+        """
         url = f"/v1/assignments/{assignment['id']}/heartbeat"
         # one that hangs must not keep the next ones from saving the lease
         timeout = min(_HEARTBEAT_S, assignment.get("lease_s", _HEARTBEAT_S) / 3)
         body = {"step": step}
-        _checked(self._http.post(url, json=body, headers=_lease(assignment), timeout=timeout))
+        answer = self._http.post(url, json=body, headers=_lease(assignment), timeout=timeout)
+        return float(_checked(answer).json()["heartbeat_s"])
 
     def download(
         self,

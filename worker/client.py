@@ -165,9 +165,10 @@ class ClientProcess:
         finished = threading.Event()
 
         def beat() -> None:
-            while not finished.wait(min(1.0, assignment["lease_s"] / 4)):
+            pause_s = assignment["heartbeat_s"]
+            while not finished.wait(pause_s):
                 try:
-                    self._api.heartbeat(assignment, progress.step)
+                    pause_s = self._api.heartbeat(assignment, progress.step)
                 except (LeaseLost, Refused):
                     progress.lost.set()
                     return

@@ -120,6 +120,22 @@ def next_pending(session: Session) -> Assignment | None:
     return session.scalar(query)
 
 
+def any_pending(session: Session) -> bool:
+    """Whether `next_pending` may find something: a look that locks nothing."""
+    query = (
+        select(Assignment.id)
+        .join(Job, Job.id == Assignment.job_id)
+        .where(Assignment.state == "pending", Job.state == "running")
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def count_leased(session: Session) -> int:
+    """Assignments that clients work on, of all jobs."""
+    query = select(func.count()).select_from(Assignment).where(Assignment.state == "leased")
+    return session.scalar(query) or 0
+
+
 def locked(session: Session, assignment_id: str) -> Assignment | None:
     """An assignment, locked until the transaction ends."""
     query = select(Assignment).where(Assignment.id == assignment_id).with_for_update()

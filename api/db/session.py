@@ -20,6 +20,8 @@ _PATIENCE = {
     "keepalives_count": 4,
 }
 _PATIENCE_S = 30
+# beside those that are kept: none of the web server's 40 threads ever waits for another's
+_OVERFLOW = 40
 
 
 @lru_cache
@@ -27,13 +29,20 @@ def engine_of(url: str) -> Engine:
     """The engine of a database, one per process."""
     if url.startswith("sqlite"):
         given = {"timeout": _PATIENCE_S, "check_same_thread": False}
-        engine = create_engine(url, connect_args=given, hide_parameters=True)
+        engine = create_engine(
+            url, connect_args=given, max_overflow=_OVERFLOW, hide_parameters=True
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     # what stands in the rows is nothing for a log: parameters are left out of error messages
     return create_engine(
-        url, pool_pre_ping=True, pool_size=10, connect_args=_PATIENCE, hide_parameters=True
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=_OVERFLOW,
+        connect_args=_PATIENCE,
+        hide_parameters=True,
     )
 
 

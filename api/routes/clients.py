@@ -21,17 +21,28 @@ from api.schemas import (
     ReportIn,
 )
 from api.services import room, work
+from api.services.pace import CLAIM_AGAIN_S
 
 router = guard.router("/v1/assignments", "clients", guard.ForWorkers)
 
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Ask again after so many seconds", "schema": {"type": "integer"}}
+}
+
 
 @router.post(
-    "/claim", response_model=AssignmentOut, responses={204: {"description": "Nothing to do"}}
+    "/claim",
+    response_model=AssignmentOut,
+    responses={204: {"description": "Nothing to do", "headers": _RETRY_AFTER}},
 )
 def claim(body: ClaimIn, engine: Database, settings: Config) -> AssignmentOut | Response:
     """Leases the oldest waiting assignment to the caller."""
     found = work.claim(engine, settings, body.worker)
-    return Response(status_code=status.HTTP_204_NO_CONTENT) if found is None else found
+    if found is not None:
+        return found
+    return Response(
+        status_code=status.HTTP_204_NO_CONTENT, headers={"Retry-After": str(CLAIM_AGAIN_S)}
+    )
 
 
 @router.post("/{assignment_id}/heartbeat", responses=problem_responses(404, 409))
@@ -39,8 +50,7 @@ def heartbeat(
     assignment_id: str, body: HeartbeatIn, token: LeaseToken, engine: Database, settings: Config
 ) -> LeaseOut:
     """Extends the lease. 409: it is lost or the job was cancelled; stop working on it."""
-    work.heartbeat(engine, assignment_id, token, body.step, settings.lease_s)
-    return LeaseOut(lease_s=settings.lease_s)
+    return work.heartbeat(engine, assignment_id, token, body.step, settings.lease_s)
 
 
 @router.get(

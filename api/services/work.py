@@ -16,10 +16,12 @@ from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
-from api.schemas import AcceptedOut, AssignmentOut, ReportIn, StateOut
+from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn, StateOut
 from api.services import counting, extras, room, rules, safekeeping
 from api.services.keys import hash_of, same
+from api.services.pace import pace
 from api.settings import Settings
+from api.settings import settings as of_process
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
 from telemetry import facts
@@ -28,6 +30,9 @@ from telemetry.redact import redact
 
 def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
     """Leases the oldest waiting assignment to a worker; None if nothing waits."""
+    with reading(engine) as session:  # most who ask find nothing: they must not wait for writers
+        if not rounds.any_pending(session):
+            return None
     now, token = time.time(), secrets.token_urlsafe(32)
     with writing(engine) as session:
         seat = rounds.next_pending(session)
@@ -41,7 +46,8 @@ def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | No
         text = f"Client {seat.client} was given to {worker} (round {seat.number})"
         jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
         facts.note(worker=worker, **_about(seat))
-        return _assignment_out(session, seat, token, settings.lease_s)
+        found = _assignment_out(session, seat, token, settings.lease_s)
+    return found.model_copy(update={"heartbeat_s": pace.heartbeat_s(engine, settings.lease_s)})
 
 
 def _about(seat: Assignment) -> dict[str, object]:
@@ -82,13 +88,16 @@ def _assignment_out(
     )
 
 
-def heartbeat(engine: Engine, assignment_id: str, token: str, step: int, lease_s: float) -> None:
+def heartbeat(
+    engine: Engine, assignment_id: str, token: str, step: int, lease_s: float
+) -> LeaseOut:
     """Extends a lease and notes the step; ApiError 409 if the lease is not the caller's."""
     with writing(engine) as session:
         seat = _leased(session, assignment_id, token)
         now = time.time()
         seat.heartbeat_at, seat.lease_until = now, now + lease_s
         seat.step = max(seat.step, step)
+    return LeaseOut(lease_s=lease_s, heartbeat_s=pace.heartbeat_s(engine, lease_s))
 
 
 def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
@@ -101,6 +110,7 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
         raise _stale(seat)
     if seat.state == "pending":
         seat.state, seat.error = "leased", None
+        seat.lease_until = time.time() + of_process().lease_s
         text = f"Client {seat.client} is back at {seat.worker} (round {seat.number})"
         jobs.add_event(session, seat.job_id, time.time(), "resumed", text, client=seat.client)
     return seat

@@ -35,6 +35,8 @@ from fedkrso_core.spec import JobSpec, MethodSpec
 
 __all__ = ["estimate"]
 
+# client's parts of rounds that are played, about half a millisecond each
+MOST_VISITS = 50_000
 # rehearsals set switches that hold for the whole process
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -48,9 +50,11 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
     The first call in a process measures the machine, which takes some seconds.
 
     Raises:
-        SpecError: no method can run this job (data, model, partition), or a name is no method.
+        SpecError: no method can run this job (data, model, partition), a name is no method, or the
+            job is too long to be played.
     """
     chosen = _chosen(spec.method, methods or ())
+    _require_playable(spec)
     with _ONE_AT_A_TIME, ThreadPoolExecutor(1) as beside:
         found = examine(spec)
         machine = beside.submit(this_machine, spec)
@@ -66,6 +70,17 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
             for method, one in zip(chosen, played, strict=True)
         ]
     return Forecasts(job=spec.name, device=str(machine.result()), forecasts=forecasts)
+
+
+def _require_playable(spec: JobSpec) -> None:
+    """Every client's part of every round is played: estimates wait for each other, not for ever."""
+    per_round = spec.clients.per_round
+    if spec.rounds.count * per_round > MOST_VISITS:
+        message = (
+            f"{spec.rounds.count} rounds of {per_round} clients are too many for an estimate, which a "
+            f"budget needs too; allowed: at most {MOST_VISITS // per_round}"
+        )
+        raise SpecError([Problem("rounds", message, spec.rounds.count)])
 
 
 def _rehearser(spec: JobSpec, found: Examined) -> Rehearser:

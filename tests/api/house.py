@@ -18,7 +18,7 @@ from api.db import jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Event, Job, Round
 from api.errors import ApiError
-from api.schemas import AcceptedOut, AssignmentOut, ReportIn
+from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn
 from api.services import work
 from api.settings import Settings
 from fedkrso_core.method import Update, pack
@@ -101,8 +101,8 @@ class House:
     def claim_or_none(self, worker: str = "w1") -> AssignmentOut | None:
         return work.claim(self.engine, self.settings, worker)
 
-    def heartbeat(self, seat: AssignmentOut, step: int = 1) -> None:
-        work.heartbeat(self.engine, seat.id, seat.lease_token, step, self.settings.lease_s)
+    def heartbeat(self, seat: AssignmentOut, step: int = 1) -> LeaseOut:
+        return work.heartbeat(self.engine, seat.id, seat.lease_token, step, self.settings.lease_s)
 
     def fetch(self, seat: AssignmentOut) -> int:
         """Downloads every state of an assignment; returns how many bytes that were."""
@@ -144,6 +144,10 @@ class House:
     def get(self, job_id: str) -> Job:
         with reading(self.engine) as session:
             return session.get_one(Job, job_id)
+
+    def find(self, job_id: str) -> Job | None:
+        with reading(self.engine) as session:
+            return session.get(Job, job_id)
 
     def round(self, job_id: str, number: int = 1) -> Round:
         with reading(self.engine) as session:

@@ -14,7 +14,8 @@ import torch
 from api.errors import ApiError
 from api.schemas import AssignmentOut
 from api.services import jobs
-from fedkrso_core.payload import decode, digest, encode
+from fedkrso_core.payload import decode
+from tests.api.buffering import replayed
 from tests.api.house import House, is_refused, toy_update
 
 
@@ -237,16 +238,6 @@ def test_the_clients_of_a_round_say_where_they_began_and_are_counted(house: Hous
     assert waits.startswith("round 3: 0 of 1 updates (at its deadline 1 will do); client 0 waits")
 
 
-def replayed(house: House, job_id: str, number: int) -> str:
-    """The digest of a round's state, computed anew from what the tables say was counted."""
-    from api.coordinator.hold import Watch
-    from api.coordinator.rounds import _inputs
-
-    watch = Watch(house.store, lambda _: True, 1.0)  # type: ignore[arg-type]
-    before, updates = _inputs(house.store, job_id, number, watch)  # type: ignore[arg-type]
-    return digest(encode(house.store.workload(house.get(job_id)).aggregate(before, updates)))
-
-
 def test_a_closed_round_can_be_replayed(house: House) -> None:
     job_id = buffered(house, buffer=2)
     seats = claims(house)
@@ -288,7 +279,7 @@ def test_no_update_is_lost_or_counted_twice_however_many_come_at_once(house: Hou
         assert len({seat.client for seat in seats}) == len(seats)
         row = house.round(job_id, number)
         assert row.digest is not None
-        sums = decode(house.store.blobs.path(row.digest).read_bytes()).tensors["w"] * len(seats)
+        sums = decode(house.store.blobs.read(row.digest)).tensors["w"] * len(seats)
         assert torch.allclose(sums, torch.full((2,), sum(accepted[seat.id] for seat in seats)))
         total += len(seats)
     states = {seat.id: seat.state for seat in house.seats(job_id)}

@@ -74,3 +74,16 @@ def test_the_frameworks_own_refusals_are_problem_documents(
 
 def test_a_text_that_the_database_cannot_hold_is_a_refusal(client: TestClient) -> None:
     assert client.get("/v1/jobs/%00").status_code in (404, 422)
+
+
+def test_a_method_that_a_path_lacks_is_refused_with_all_that_it_has(client: TestClient) -> None:
+    answer = client.delete("/v1/jobs")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"\x80", b"{"])
+def test_a_body_that_is_not_json_is_a_wrong_request(client: TestClient, body: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/v1/jobs", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert "is not JSON" in answer.json()["detail"]

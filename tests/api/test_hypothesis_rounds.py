@@ -1,4 +1,4 @@
-"""Random interleavings of everything that clients and coordinators can do, on SQLite."""
+"""Random interleavings of everything that clients and coordinators can do, on both databases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from api import settings as settings_module
-from api.coordinator.rounds import _inputs
 from api.db.jobs import OPEN_STATES
 from api.db.session import engine_of
+from api.db.tables import Assignment
 from api.errors import ApiError
 from api.schemas import AssignmentOut
+from api.services import jobs
 from fedkrso_core.budget import DIGITS
 from fedkrso_core.errors import PayloadError
-from fedkrso_core.payload import digest, encode
-from tests.api import databases
+from tests.api import books, databases
+from tests.api.buffering import replayed
 from tests.api.house import House, toy_update
 from tests.api.process import forget
 
@@ -35,17 +36,16 @@ SIZE = len(toy_update())
 class Rounds(RuleBasedStateMachine):
     """A job whose workers and coordinators come in any order."""
 
-    template: ClassVar[Path]
+    fresh: ClassVar[Callable[[Path], str]]
     failure: ClassVar[str] = "clients failed"
     rounds: ClassVar[Any] = ROUNDS
     limits: ClassVar[dict[str, Any]] = {}
-    examples: ClassVar[int] = 20
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="fedkrso-rounds-"))
         self.patch = pytest.MonkeyPatch()
-        url = databases.copy_of_sqlite(self.template, self.folder / "test.db")
+        url = type(self).fresh(self.folder)
         for name, value in {"HOME": self.folder, "DATABASE_URL": url, "THREADS": 1}.items():
             self.patch.setenv(f"FEDKRSO_{name}", str(value))
         self.patch.setattr("api.queue._send", lambda *_: None)
@@ -54,6 +54,7 @@ class Rounds(RuleBasedStateMachine):
         self.house.settings.max_attempts = 3
         self.job = self.house.job(CLIENTS, self.rounds, **self.limits)
         self.claimed: list[AssignmentOut] = []
+        self.accepted: dict[str, str] = {}
         self.closed_before = 0
 
     def teardown(self) -> None:
@@ -70,7 +71,9 @@ class Rounds(RuleBasedStateMachine):
                 if seat.state == "leased":
                     self.house.lease_runs_out(seat.id)
             self.house.advance(self.job)
-            self.house.finish_round(self.job)
+            self.finish_round()
+        self.the_books_add_up()
+        self.rounds_are_what_was_counted()
         job = self.house.get(self.job)
         assert job.state in ("done", "failed")
         if job.state == "done":
@@ -81,6 +84,14 @@ class Rounds(RuleBasedStateMachine):
         else:
             assert job.reason is not None
             assert self.failure in job.reason
+
+    def finish_round(self) -> None:
+        while (seat := self.house.claim_or_none()) is not None:
+            self.send(seat, 1.0)
+        self.house.advance(self.job)
+
+    def send(self, seat: AssignmentOut, value: float) -> None:
+        self.accepted[seat.id] = self.house.hand_in(seat, toy_update((value, value))).digest
 
     @rule()
     def advance(self) -> None:
@@ -104,7 +115,7 @@ class Rounds(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), value=st.sampled_from([1.0, 2.0]))
     def hand_in(self, data: st.DataObject, value: float) -> None:
-        self.try_with(data, lambda seat: self.house.hand_in(seat, toy_update((value, value))))
+        self.try_with(data, lambda seat: self.send(seat, value))
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
@@ -143,22 +154,28 @@ class Rounds(RuleBasedStateMachine):
         assert status == 409
 
     @invariant()
-    def each_client_has_one_update_of_a_round(self) -> None:
-        updates = Counter(
-            (event.data["client"], event.text.split("(")[1].split(",")[0])
-            for event in self.house.events(self.job)
-            if event.kind == "update"
-        )
-        assert not [which for which, count in updates.items() if count > 1]
+    def the_books_add_up(self) -> None:
         seats = self.house.seats(self.job)
         assert len({(seat.number, seat.client) for seat in seats}) == len(seats)
+        books.seats_are_possible(self.house, seats)
+        self.updates_are_counted(seats)
+
+    def updates_are_counted(self, seats: Sequence[Assignment]) -> None:
+        books.updates_are_counted_once(seats, self.accepted)
+
+    def rounds_are_what_was_counted(self) -> None:
+        books.rounds_are_the_mean_of_their_updates(self.house, self.job)
 
     @invariant()
     def each_round_closes_once_and_in_order(self) -> None:
+        kinds = Counter(event.kind for event in self.house.events(self.job))
         job = self.house.get(self.job)
+        assert kinds["update"] == len(self.accepted)
         assert job.rounds_closed >= self.closed_before
-        assert job.rounds_closed == self.house.count(self.job, "round-closed")
-        assert self.house.count(self.job, "round-opened") <= job.rounds_closed + 1
+        assert job.rounds_closed == kinds["round-closed"]
+        assert kinds["round-opened"] <= job.rounds_closed + 1
+        if job.rounds_closed > self.closed_before:
+            self.rounds_are_what_was_counted()
         self.closed_before = job.rounds_closed
 
     @invariant()
@@ -191,7 +208,6 @@ class BufferedRounds(Rounds):
     """The same with rounds that close at two updates of three clients."""
 
     failure = "needed"
-    examples = 12
     rounds: ClassVar[Any] = {
         "count": ROUNDS,
         "mode": "buffered",
@@ -199,6 +215,17 @@ class BufferedRounds(Rounds):
         "staleness": "constant",
         "max_staleness": 1,
     }
+
+    def updates_are_counted(self, seats: Sequence[Assignment]) -> None:
+        """What the job ended without is cancelled; the rest is as in any job."""
+        late = {seat.id for seat in seats if seat.error == "the job ended before it was counted"}
+        counted = {seat: digest for seat, digest in self.accepted.items() if seat not in late}
+        books.updates_are_counted_once(seats, counted)
+
+    def rounds_are_what_was_counted(self) -> None:
+        for row in self.house.rounds(self.job)[1:]:
+            if row.state == "closed":
+                assert replayed(self.house, self.job, row.number) == row.digest
 
     @invariant()
     def each_client_has_one_update_of_a_round(self) -> None:
@@ -219,27 +246,46 @@ class BufferedRounds(Rounds):
             else:
                 assert seat.counted_in is None
 
+
+class CancelledRounds(Rounds):
+    """The same with a user who may cancel the job at any moment."""
+
+    @rule(sure=st.sampled_from([False, False, False, True]))
+    def cancel(self, sure: bool) -> None:
+        if sure and self.house.get(self.job).state in OPEN_STATES:
+            jobs.cancel(self.house.engine, self.job)
+
     @invariant()
-    def a_closed_round_holds_what_was_counted_in_it(self) -> None:
-        for row in self.house.rounds(self.job)[1:]:
-            if row.state == "closed":
-                assert _replayed(self.house, self.job, row.number) == row.digest
+    def a_cancelled_job_has_no_work(self) -> None:
+        if self.house.get(self.job).state == "cancelled":
+            assert self.house.claim_or_none() is None
+            assert {s.state for s in self.house.seats(self.job)} <= {"done", "failed", "cancelled"}
 
 
-def _replayed(house: House, job_id: str, number: int) -> str:
-    before, updates = _inputs(house.store, job_id, number)
-    return digest(encode(house.store.workload(house.get(job_id)).aggregate(before, updates)))
-
-
-@pytest.mark.parametrize("machine", [Rounds, LimitedRounds, BufferedRounds])
-def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path, machine: type[Rounds]) -> None:
-    Rounds.template = sqlite_template
+def search(machine: type[Rounds], share: int) -> None:
+    """Tries a share of the profile's number of examples."""
     case = machine.TestCase
     case.settings = settings(
-        max_examples=machine.examples,
+        max_examples=settings.default.max_examples // share,
         stateful_step_count=25,
-        deadline=None,
-        derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
     case().runTest()
+
+
+MACHINES = [Rounds, LimitedRounds, BufferedRounds, CancelledRounds]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path, machine: type[Rounds]) -> None:
+    Rounds.fresh = lambda folder: databases.copy_of_sqlite(sqlite_template, folder / "test.db")
+    search(machine, share=5)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_order_of_events_breaks_them_on_postgresql(
+    postgres_database: str, machine: type[Rounds]
+) -> None:
+    Rounds.fresh = lambda _: databases.emptied(postgres_database)
+    search(machine, share=10)

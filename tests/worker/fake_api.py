@@ -24,8 +24,9 @@ class FakeApi:
     def claim(self, _worker: str) -> Json | None:
         return self.work.pop(0) if self.work else None
 
-    def heartbeat(self, _assignment: Json, step: int) -> None:
+    def heartbeat(self, _assignment: Json, step: int) -> float:
         self.on_heartbeat(step)
+        return 0.005
 
     def download(self, _assignment: Json, digest: str, target: Path, _useless: Any) -> None:
         self.downloads.append(digest)

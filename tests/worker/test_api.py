@@ -186,6 +186,11 @@ def test_a_refusal_is_not_tried_again(
     assert len(service.asked) == 1
 
 
+def test_a_heartbeat_tells_when_the_next_is_due(api: Api, service: FakeService) -> None:
+    service.gives(ok(b'{"lease_s": 30.0, "heartbeat_s": 4.5}'))
+    assert api.heartbeat(ASSIGNMENT, 3) == 4.5
+
+
 def test_a_refusal_without_a_problem_document_names_the_status(
     api: Api, service: FakeService
 ) -> None:

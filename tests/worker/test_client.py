@@ -74,6 +74,7 @@ def assignment(api: FakeApi, workload: Workload) -> Callable[..., Json]:
             "client": 0,
             "lease_token": "token-1",
             "lease_s": 0.02,
+            "heartbeat_s": 0.005,
             "spec": spec,
             "data_sha256": workload.shares.sha256,
             "states": [{"round": 0, "digest": digest, "size": len(api.state), "lacking": True}],

@@ -110,3 +110,54 @@ def test_fewer_groups_than_clients_are_refused() -> None:
 def test_rows_without_groups_cannot_be_divided_by_column() -> None:
     with pytest.raises(PartitionError, match="without their column 'group'"):
         divide(examples([0] * 6), ByColumn(), 2, seed=0)
+
+
+@st.composite
+def any_rows(draw: st.DrawFn) -> Examples:
+    """Any distribution of labels and of owners, the most skewed ones too."""
+    labels = draw(st.lists(st.integers(0, draw(st.integers(0, 9))), min_size=1, max_size=120))
+    owners = draw(st.integers(1, 30))
+    groups = [f"g{owner}" for owner in draw(_as_many(labels, st.integers(0, owners)))]
+    return examples(labels, groups)
+
+
+def _as_many(rows: list[int], values: st.SearchStrategy[int]) -> st.SearchStrategy[list[int]]:
+    return st.lists(values, min_size=len(rows), max_size=len(rows))
+
+
+PARTITIONS = (
+    st.builds(Iid)
+    | st.builds(Dirichlet, alpha=st.floats(1e-3, 1e6))
+    | st.builds(Shards, per_client=st.integers(1, 5))
+    | st.builds(ByColumn)
+)
+
+
+@given(any_rows(), PARTITIONS, st.integers(1, 40), st.integers(0, 2**63 - 1))
+def test_any_rows_are_divided_wholly_or_refused(
+    rows: Examples, spec: PartitionSpec, count: int, seed: int
+) -> None:
+    try:
+        parts = divide(rows, spec, count, seed)
+    except PartitionError:
+        assert _may_be_refused(rows, spec, count)
+        with pytest.raises(PartitionError):
+            divide(rows, spec, count, seed)
+        return
+    assert len(parts) == count
+    assert all(len(part) > 0 and (np.diff(part) > 0).all() for part in parts)
+    assert sorted(np.concatenate(parts)) == list(range(len(rows)))
+    again = divide(rows, spec, count, seed)
+    assert all(np.array_equal(*pair) for pair in zip(parts, again, strict=True))
+
+
+def _may_be_refused(rows: Examples, spec: PartitionSpec, count: int) -> bool:
+    """Only what leaves a client without a row; dirichlet may draw that whatever there is."""
+    least = {
+        "iid": count,
+        "shards": count * getattr(spec, "per_client", 1),
+        "by-column": count,
+        "dirichlet": len(rows) + 1,
+    }[spec.kind]
+    have = len(set(rows.groups or [])) if spec.kind == "by-column" else len(rows)
+    return have < least

@@ -106,3 +106,9 @@ def test_the_batch_is_as_long_as_the_longest_row(job: Callable[..., JobSpec]) ->
         assert (batch.rows, batch.length) == (4, length)  # six words and two special tokens
         assert set(batch.inputs) >= {"input_ids", "attention_mask"}
         assert all(tensor.shape[0] == 4 for tensor in batch.make().values())
+
+
+def test_a_job_that_would_take_hours_to_play_is_refused(forecast: Forecast) -> None:
+    message = r"rounds: 40000 rounds of 2 clients are too many.*allowed: at most 25000"
+    with pytest.raises(SpecError, match=message):
+        forecast(rounds=40_000, clients={"count": 3, "per_round": 2})
