@@ -74,13 +74,13 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
 
 def _require_playable(spec: JobSpec) -> None:
     """Every client's part of every round is played: estimates wait for each other, not for ever."""
-    per_round = spec.clients.per_round
-    if spec.rounds.count * per_round > MOST_VISITS:
+    count, per_round = spec.rounds.count, spec.clients.per_round
+    if count * per_round > MOST_VISITS:
         message = (
-            f"{spec.rounds.count} rounds of {per_round} clients are too many for an estimate, which a "
+            f"{count} rounds of {per_round} clients are too many for an estimate, which a "
             f"budget needs too; allowed: at most {MOST_VISITS // per_round}"
         )
-        raise SpecError([Problem("rounds", message, spec.rounds.count)])
+        raise SpecError([Problem("rounds", message, count)])
 
 
 def _rehearser(spec: JobSpec, found: Examined) -> Rehearser:

@@ -41,7 +41,7 @@ class FakeService:
 
 
 def ok(body: Any = None) -> Answer:
-    return Answer(body=body if isinstance(body, bytes) else json.dumps(body).encode())
+    return Answer(body=body if isinstance(body, bytes) else json.dumps(body or {}).encode())
 
 
 def elsewhere(link: str) -> Answer:

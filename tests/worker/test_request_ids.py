@@ -17,6 +17,7 @@ ASSIGNMENT = {
     "client": 4,
     "lease_token": "secret",
     "lease_s": 0.02,
+    "heartbeat_s": 0.005,
     "states": [{"digest": "0" * 64, "lacking": True}],
     "spec": {},
     "data_sha256": "",
