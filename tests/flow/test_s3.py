@@ -34,7 +34,7 @@ def test_a_job_over_s3_gives_the_same_model_and_leaves_nothing_once_deleted(
         bucket = new_bucket(endpoint, monkeypatch)
         store = {
             "FEDKRSO_BLOB_URL": f"s3://{bucket}/fedkrso",
-            "FEDKRSO_BLOB_GRACE_S": "20",
+            "FEDKRSO_BLOB_GRACE_S": "10",
             "FEDKRSO_COLLECT_EVERY_S": "1",
             **environment(endpoint),
         }
