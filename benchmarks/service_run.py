@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(job: dict[str, Any], home: Home, workers: int, noop: bool) -> dict[str, 
     began = time.time()
     how = {"make_plan": noop_plan} if noop else {}
     wanted = Wanted(port=0, workers=workers, dashboard=False)
-    with serving(home, wanted, lambda text: None, **how) as server:
+    with serving(home, wanted, lambda _: None, **how) as server:
         headers = {"Authorization": f"Bearer {home.secret('api_key')}"}
         with httpx.Client(base_url=server.url, headers=headers, timeout=120.0) as http:
             ready = time.time()
@@ -65,10 +66,12 @@ def run(job: dict[str, Any], home: Home, workers: int, noop: bool) -> dict[str, 
         "ready_s": ready - began,
         "submit_s": submitted - ready,
         "cold_s": closed[0] - submitted,
-        "steady_s": [later - earlier for earlier, later in zip(closed, closed[1:], strict=False)],
+        "steady_s": [later - earlier for earlier, later in pairwise(closed)],
         "metrics": ended["metrics"],
         "bytes_up": ended["bytes_up"] // sum(item["done"] for item in rounds),
-        "phases": {k: sum(r["seconds"].get(k, 0) for r in rounds[1:]) for k in rounds[0]["seconds"]},
+        "phases": {
+            k: sum(r["seconds"].get(k, 0) for r in rounds[1:]) for k in rounds[0]["seconds"]
+        },
     }
 
 

@@ -1,6 +1,6 @@
 """The floor: the same work in one process without any framework.
 
-    python benchmarks/flower/loop.py FOLDER ROUNDS
+python benchmarks/flower/loop.py FOLDER ROUNDS
 """
 
 from __future__ import annotations

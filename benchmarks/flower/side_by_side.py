@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -31,8 +32,8 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "app")]
 
-import task
-from servers import PeakMemory, environment, free_port
+import task  # noqa: E402 - found by the line above
+from servers import PeakMemory, environment, free_port  # noqa: E402
 
 VERSIONS = (
     "flwr[simulation]==1.41.0",
@@ -133,7 +134,8 @@ def _superlink(home: Path, python: Path, environ: dict[str, str]) -> Iterator[in
         f'address = "127.0.0.1:{port}"\ninsecure = true\n'
     )
     command = [str(python.with_name("flower-superlink")), "--insecure", "--simulation"]
-    where = ["--disable-runtime-dependency-installation", "--host", "127.0.0.1", "--port", str(port)]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    where.append("--disable-runtime-dependency-installation")
     with (home / "superlink.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *where], env=environ, stdout=log, stderr=log, start_new_session=True
@@ -183,7 +185,7 @@ def _measured(command: list[str], environ: dict[str, str]) -> tuple[dict[str, An
 
 
 def _run(began: float, done: list[float], accuracy: float | None, memory: PeakMemory) -> Run:
-    steady = [later - earlier for earlier, later in zip(done, done[1:], strict=False)]
+    steady = [later - earlier for earlier, later in pairwise(done)]
     return Run(done[0] - began, mean(steady), accuracy, memory.bytes, memory.processes)
 
 
@@ -199,8 +201,8 @@ def prepare(venv: Path) -> Path:
 
 def show(work: str, found: dict[str, list[Run]]) -> None:
     """A table; figures are medians of the repeats, in brackets the lowest and the highest."""
-    print(f"\n{work}\n\n| side | cold round s | steady s per round | rounds/s | accuracy | peak GiB "
-          "| processes |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    columns = "side", "cold round s", "steady s per round", "rounds/s", "accuracy", "peak GiB"
+    print(f"\n{work}\n\n| {' | '.join(columns)} | processes |\n{'|---' * 7}|")
     for name, runs in found.items():
         steady = sorted(run.steady_s for run in runs)
         middle = median(steady)

@@ -279,7 +279,7 @@ MACHINES = [Rounds, LimitedRounds, BufferedRounds, CancelledRounds]
 @pytest.mark.parametrize("machine", MACHINES)
 def test_no_order_of_events_breaks_the_rounds(sqlite_template: Path, machine: type[Rounds]) -> None:
     Rounds.fresh = lambda folder: databases.copy_of_sqlite(sqlite_template, folder / "test.db")
-    search(machine, share=5)
+    search(machine, share=10)
 
 
 @pytest.mark.services
@@ -288,4 +288,4 @@ def test_no_order_of_events_breaks_them_on_postgresql(
     postgres_database: str, machine: type[Rounds]
 ) -> None:
     Rounds.fresh = lambda _: databases.emptied(postgres_database)
-    search(machine, share=10)
+    search(machine, share=25)

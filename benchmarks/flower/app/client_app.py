@@ -24,7 +24,8 @@ def _model(folder: str) -> Any:
 def train(message: Message, context: Context) -> Message:
     """A client's round."""
     received = message.content["arrays"].to_torch_state_dict()
-    client, number = int(context.node_config["partition-id"]), message.content["config"]["server-round"]
+    client = int(context.node_config["partition-id"])
+    number = message.content["config"]["server-round"]
     if context.run_config["work"] == "noop":
         update = {name: tensor + 1.0 for name, tensor in received.items()}
     else:
