@@ -145,7 +145,7 @@ def _collecting(view: RoundView, now: float, quorum: float) -> Action:
         return Wait(f"{working} of {total} clients of round {view.number}")
     if not view.extended:
         return Extend(view.number)
-    return Fail(f"round {view.number}: {done} of {total} updates at the deadline, {needed} needed")
+    return Fail(f"round {view.number}: {done} of {target} updates at the deadline, {needed} needed")
 
 
 def participants(

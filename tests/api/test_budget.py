@@ -12,6 +12,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from api.coordinator import rounds as steps
+from api.coordinator import starting
 from api.coordinator.snapshot import view_of
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
@@ -175,7 +176,7 @@ def test_a_round_that_would_take_too_long_is_not_opened(house: House) -> None:
 
 def test_the_first_round_is_trained_even_if_the_start_took_all_the_time(house: House) -> None:
     job_id = house.job(1, 3, budget={"seconds": 60})
-    steps.start(house.store, house.get(job_id))
+    starting.start(house.store, house.get(job_id))
     house.set_job(job_id, started_at=time.time() - 3600)
     house.advance(job_id)
     house.finish_round(job_id)

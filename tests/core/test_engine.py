@@ -235,7 +235,7 @@ def test_totals_are_sums_and_the_highest_memory() -> None:
 def filling(seats: str, extended: bool = False) -> JobView:
     """Round 3 of 5 that closes at two updates; its deadline is at 100 s."""
     placed = tuple(Seat(client, STATES[letter]) for client, letter in enumerate(seats))
-    return JobView(5, 2, RoundView(3, "collecting", 100.0, extended, placed, buffer=2))
+    return JobView(5, 2, RoundView(3, "collecting", 100.0, extended, placed, target=2))
 
 
 def test_a_buffered_round_is_aggregated_when_it_is_full() -> None:
@@ -244,7 +244,7 @@ def test_a_buffered_round_is_aggregated_when_it_is_full() -> None:
 
 
 def test_a_buffered_round_waits_for_any_of_those_at_work() -> None:
-    reason = "1 of 2 updates of round 3, 3 clients at work"
+    reason = "3 of 4 clients of round 3"
     assert next_action(filling("dllp"), 99.0, 0.5) == Wait(reason)
 
 
@@ -257,7 +257,7 @@ def test_a_buffered_round_closes_with_the_quorum_at_its_deadline() -> None:
 
 def test_a_buffered_round_that_cannot_fill_closes_or_fails_at_once() -> None:
     assert next_action(filling("d"), 0.0, 0.5) == Aggregate(3)
-    reason = "round 3: 1 of 2 updates, 0 clients at work, 2 needed"
+    reason = "round 3: 1 of 2 updates, 0 clients at work, 2 updates are needed"
     assert next_action(filling("d"), 0.0, 1.0) == Fail(reason)
 
 
