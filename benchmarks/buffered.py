@@ -2,11 +2,12 @@
 
     python benchmarks/buffered.py --out out/buffered [--seeds 0 1 2] [--methods fedkrso fedavg]
 
-Both sides run in one process, in the virtual time of `fedkrso run`: a client's part takes 1.00,
+All sides run in one process, in the virtual time of `fedkrso run`: a client's part takes 1.00,
 1.05, 1.10 or 5.50 units. They send the same number of updates: with 4 clients at work, rounds of 4
-updates against twice as many of 2. The model is a two-layer BERT with random weights, the rows are
-made here: ten words, of which three or four tell the topic and the others are of any topic. Prints
-a Markdown table of the means over the seeds.
+updates against twice as many of 2; the last side has the time that the synchronous one takes. The
+model is a two-layer BERT with random weights, the rows are made here: nine or ten words, of which
+three or four tell the topic and the others are of any topic. Prints a Markdown table of the means
+over the seeds.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from fedkrso_core.virtual import VirtualRounds
 UNITS = (1.0, 1.05, 1.1, 5.5)
 UPDATES = 48
 TOPICS, WORDS_EACH = 6, 12
-# not tuned: the rates at which the tests learn a problem like this
-RATES = {"fedkrso": 1e-2, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
+# of two tried for fedkrso at seed 0, see docs/benchmarks.md; the others are not tuned
+RATES = {"fedkrso": 3e-3, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
 BUFFERED = {"count": UPDATES // 2, "mode": "buffered", "buffer": 2}
 SIDES: dict[str, dict[str, Any]] = {
     "sync": {"count": UPDATES // 4},
     "buffered, polynomial": BUFFERED,
     "buffered, constant": {**BUFFERED, "staleness": "constant"},
+    # as long as the synchronous side takes
+    "buffered, polynomial, longer": {**BUFFERED, "count": 74},
 }
 
 
@@ -95,7 +98,7 @@ def job(method: str, side: str, seed: int, files: Path) -> JobSpec:
             "data": {name: str(files / f"{name}.jsonl") for name in ("train", "validation")},
             "clients": {"count": 4, "per_round": 4},
             "rounds": SIDES[side],
-            "evaluate": {"every": UPDATES},
+            "evaluate": {"every": 1000},
             "local": {"steps": 10, "batch_size": 16, "max_length": 12, "lr": RATES[method]},
             "method": {"name": method},
             "seed": seed,
@@ -110,10 +113,10 @@ def measure(method: str, side: str, seed: int, out: Path) -> dict[str, float]:
     late: list[int] = []
     folder = out / f"{method}-{side.replace(', ', '-')}-{seed}"
     summary = run(spec, folder, lambda record: late.extend(record["staleness"]), clock=clock)
-    assert len(late) == UPDATES
     return {
         "units": clock.now,
-        "updates": UPDATES / clock.now,
+        "sent": len(late),
+        "updates": len(late) / clock.now,
         "rounds": summary["rounds"] / clock.now,
         "late": mean(late),
         "latest": max(late),
@@ -134,18 +137,28 @@ def main() -> None:
     write_model(args.out / "files")
     write_rows(args.out / "files")
     gc.freeze()  # each measurement of memory collects garbage: spare it all that was imported
-    print("| method | rounds | time | updates / time | rounds / time | late | accuracy | loss |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = [
+        "method",
+        "rounds",
+        "updates",
+        "time",
+        "updates/time",
+        "rounds/time",
+        "late",
+        "accuracy",
+        "loss",
+    ]
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     for method in args.methods:
         for side in SIDES:
             found = [measure(method, side, seed, args.out) for seed in args.seeds]
             one = {name: mean(run[name] for run in found) for name in found[0]}
             late = f"{one['late']:.2f}, at most {max(run['latest'] for run in found):.0f}"
-            print(
-                f"| {method} | {side} | {one['units']:.1f} | {one['updates']:.2f} | "
-                f"{one['rounds']:.2f} | {late} | {one['accuracy']:.3f} | {one['loss']:.3f} |",
-                flush=True,
-            )
+            cells = [method, side, f"{one['sent']:.0f}", f"{one['units']:.1f}"]
+            cells += [f"{one['updates']:.2f}", f"{one['rounds']:.2f}", late]
+            cells += [f"{one['accuracy']:.3f}", f"{one['loss']:.3f}"]
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
