@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from api import queue
@@ -243,6 +245,15 @@ def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
         rounds.count_lost(session, assignment_id, part.size)
 
 
+@contextmanager
+def _still_there(assignment_id: str) -> Iterator[None]:
+    """ApiError 404 if the assignment's job is deleted while its rows are looked for."""
+    try:
+        yield
+    except NoResultFound:
+        raise not_found("assignment", assignment_id) from None
+
+
 def _accept(
     engine: Engine,
     blobs: Blobs,
@@ -258,7 +269,7 @@ def _accept(
     header = check_upload(part.path, expected, num_examples)
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     kept = safekeeping.keep(engine, blobs, part)
-    with writing(engine) as session:
+    with _still_there(assignment_id), writing(engine) as session:
         place = buffered.place_of(session, assignment_id)
         lacking = extras.lacks(session, assignment_id)
         seat = rounds.locked(session, assignment_id)
