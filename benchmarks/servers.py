@@ -50,6 +50,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """Of a process of the service: this one's without its settings, and one thread."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("FEDKRSO_")}
     own = {"FEDKRSO_HOME": str(home), "FEDKRSO_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    own["FEDKRSO_LOG_LEVEL"] = "warning"
     return kept | own | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"} | more
 
 

@@ -20,6 +20,7 @@ import httpx
 from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import CoreError
 from fedkrso_core.global_model import StateRef
+from fedkrso_core.memory import settle, unsettle
 from fedkrso_core.method import pack
 from fedkrso_core.payload import decode
 from fedkrso_core.spec import JobSpec
@@ -63,6 +64,7 @@ class ClientProcess:
         self._states = folder / "states"
         self._dense = folder / "dense" / str(os.getpid())
         self._loaded: tuple[str, Workload] | None = None
+        self._settled = False
         _forget_dead(folder / "dense")
         _forget_old(self._states)
 
@@ -131,6 +133,9 @@ class ClientProcess:
         with tracing.span("train"):
             place = (assignment["client"], assignment["round"])
             trained = workload.train(chain, *place, progress.on_step)
+        if not self._settled:  # by now all is loaded that trainings of this job need
+            settle()
+            self._settled = True
         report = {"peak_memory_bytes": trained.peak_memory_bytes, "train_s": trained.seconds}
         with tracing.span("upload"):
             self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
@@ -152,6 +157,8 @@ class ClientProcess:
         job = assignment["job"]
         if self._loaded is None or self._loaded[0] != job:
             self._loaded = None  # frees the model of the job before
+            unsettle()
+            self._settled = False
             shutil.rmtree(self._dense, ignore_errors=True)
             spec = JobSpec.model_validate(assignment["spec"])
             made = Workload(spec, self._dense, self._device)

@@ -1,12 +1,14 @@
 """Peak memory of a stretch of work."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
-from fedkrso_core.memory import measured, tune_allocator
+from fedkrso_core.memory import measured, settle, tune_allocator, unsettle
 
 MIB = 2**20
 CPU = torch.device("cpu")
@@ -63,3 +65,33 @@ def test_on_cuda_the_peak_is_the_allocators() -> None:
     with measured(torch.device("cuda")) as peak:
         torch.ones(50 * MIB // 4, device="cuda")
     assert 50 * MIB <= peak.bytes < 60 * MIB
+
+
+class Ring:
+    """Something that only a garbage collection can free."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_has_settled_is_looked_at_again_when_asked() -> None:
+    before = gc.get_freeze_count()
+    ring = Ring()
+    watch = weakref.ref(ring)
+    settle()
+    assert gc.get_freeze_count() > before
+    del ring
+    gc.collect()
+    assert watch() is not None
+    unsettle()
+    gc.collect()
+    assert watch() is None
+    gc.freeze()  # as the tests of this folder found it
+
+
+def test_what_nobody_refers_to_is_freed_though_it_has_settled() -> None:
+    tensor = torch.ones(3)
+    watch = weakref.ref(tensor)
+    settle()
+    del tensor
+    assert watch() is None

@@ -16,8 +16,9 @@ import torch
 
 CLIENTS, ROWS, VALIDATION = 10, 64, 256
 VOCABULARY, LENGTH, STEPS, BATCH = 8192, 64, 4, 16
-RANK, ALPHA, LR = 8, 16.0, 0.01
+RANK, ALPHA, LR = 8, 16.0, 0.005
 NOOP_NUMBERS = 250_000  # 1 MB of float32
+_WORDS = 16  # that a label is told by: few enough to be learnt in a few rounds
 
 
 def write_folder(folder: Path) -> None:
@@ -62,7 +63,7 @@ def _write_rows(path: Path, rng: random.Random, count: int) -> None:
         for row in range(count):
             label = row % 2
             share = [rng.random() < 0.7 for _ in range(LENGTH)]
-            ids = [2 + rng.randrange(half - 2) + half * (label == one) for one in share]
+            ids = [2 + rng.randrange(_WORDS) + half * (label == one) for one in share]
             text = " ".join(f"w{i}" for i in ids)
             owner = f"c{row // 2 % CLIENTS}"  # both labels for every client
             line = {"text": text, "label": str(label), "client": owner}
