@@ -135,7 +135,8 @@ class Rounds(RuleBasedStateMachine):
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:
         seat = data.draw(st.sampled_from(self.claimed))
-        self.house.lease_runs_out(seat.id)
+        if self.house.seat(seat.id).state == "leased":
+            self.house.lease_runs_out(seat.id)
 
     @rule(number=st.integers(1, ROUNDS))
     def deadline(self, number: int) -> None:
