@@ -52,11 +52,9 @@ def page(
 
 
 def _out(row: Audit) -> AuditOut:
-    at = moment(row.at)
-    assert at is not None
     return AuditOut(
         id=row.id,
-        at=at,
+        at=moment(row.at),
         user=row.user,
         key=row.key,
         role=row.role,

@@ -182,8 +182,6 @@ def _state(key: Key, now: float) -> Literal["valid", "expired", "revoked"]:
 
 
 def _out(key: Key) -> KeyOut:
-    created = moment(key.created_at)
-    assert created is not None
     return KeyOut(
         id=key.id,
         prefix=key.prefix,
@@ -191,7 +189,7 @@ def _out(key: Key) -> KeyOut:
         user=key.user,
         label=key.label,
         state=_state(key, time.time()),
-        created_at=created,
+        created_at=moment(key.created_at),
         last_used_at=moment(key.last_used_at),
         expires_at=moment(key.expires_at),
         revoked_at=moment(key.revoked_at),

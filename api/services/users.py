@@ -81,13 +81,11 @@ def require(session: Session, name: str) -> User:
 
 
 def _out(session: Session, user: User) -> UserOut:
-    created = moment(user.created_at)
-    assert created is not None
     every = user.role == "admin"
     return UserOut(
         name=user.name,
         role=user.role,  # type: ignore[arg-type]
         disabled=user.disabled_at is not None,
         projects=None if every else sorted(access.projects_of(session, user.name)),
-        created_at=created,
+        created_at=moment(user.created_at),
     )

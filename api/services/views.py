@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import overload
 
 from api.db.tables import Assignment, Event, Job, Round
 from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
@@ -11,6 +12,10 @@ from api.services.round_seats import RoundSeats
 from fedkrso_core.rounds_spec import of_stored
 
 
+@overload
+def moment(seconds: float) -> datetime: ...
+@overload
+def moment(seconds: float | None) -> datetime | None: ...
 def moment(seconds: float | None) -> datetime | None:
     """Seconds since the epoch as UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -25,8 +30,6 @@ def job_out(
 ) -> JobOut:
     """A job with the totals of its assignments."""
     up, down, peak = traffic
-    created = moment(job.created_at)
-    assert created is not None
     return JobOut(
         id=job.id,
         project=job.project,
@@ -45,7 +48,7 @@ def job_out(
         bytes_up=up,
         bytes_down=down,
         peak_memory_bytes=peak,
-        created_at=created,
+        created_at=moment(job.created_at),
         started_at=moment(job.started_at),
         finished_at=moment(job.finished_at),
         model_sha256=job.model_sha256,
@@ -108,6 +111,6 @@ def client_out(seat: Assignment, job: Job) -> RoundClientOut:
 
 def event_out(event: Event) -> EventOut:
     """An event."""
-    at = moment(event.at)
-    assert at is not None
-    return EventOut(id=event.id, at=at, kind=event.kind, text=event.text, data=event.data)
+    return EventOut(
+        id=event.id, at=moment(event.at), kind=event.kind, text=event.text, data=event.data
+    )

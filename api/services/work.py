@@ -114,7 +114,7 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
         seat.state, seat.error = "leased", None
         seat.lease_until = time.time() + of_process().lease_s
         text = f"Client {seat.client} is back at {seat.worker} (round {seat.number})"
-        jobs.add_event(session, seat.job_id, time.time(), "resumed", text, client=seat.client)
+        jobs.add_event(session, seat.job_id, time.time(), "lease-resumed", text, client=seat.client)
     return seat
 
 

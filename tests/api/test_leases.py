@@ -179,7 +179,7 @@ def test_a_client_that_was_away_takes_its_work_up_again(
     held = house.seat(seat.id)
     assert (held.state, held.worker, held.attempt, held.error) == ("leased", "w1", 1, None)
     assert house.claim_or_none("w2") is None
-    assert house.count(job_id, "resumed") == 1
+    assert house.count(job_id, "lease-resumed") == 1
 
 
 def test_an_update_that_comes_after_its_lease_is_good_while_nobody_else_has_it(
