@@ -7,6 +7,7 @@ from api import settings as settings_module
 from api.coordinator.advance import store
 from api.db.session import engine_of
 from api.deps import blob_store
+from api.services import rates
 
 
 def forget() -> None:
@@ -16,6 +17,7 @@ def forget() -> None:
     queue.Away.until = 0.0
     if settings_module.settings.cache_info().currsize:
         engine_of(settings_module.settings().database).dispose()
-    for kept in (settings_module.settings, blob_store, queue.celery_app, queue.broker, store):
-        kept.cache_clear()
+    kept = (settings_module.settings, blob_store, queue.celery_app, queue.broker, store)
+    for remembered in (*kept, rates._rates):
+        remembered.cache_clear()
     engine_of.cache_clear()

@@ -18,7 +18,7 @@ from api.settings import Settings
 from tests.api import databases, people
 from tests.api.exchange import as_worker
 from tests.api.people import bearer
-from tests.flow.test_servers import redis_url  # noqa: F401
+from tests.flow.servers import Redis
 
 NEVER = {"Authorization": "Bearer wrong"}
 
@@ -27,6 +27,14 @@ NEVER = {"Authorization": "Bearer wrong"}
 def database_url(sqlite_template: Path, tmp_path: Path) -> str:
     """One database is enough here: nothing of this is in it."""
     return databases.copy_of_sqlite(sqlite_template, tmp_path / "test.db")
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    server = Redis()
+    server.start()
+    yield server.url
+    server.kill()
 
 
 def problem(answer: Any, status: int, kind: str) -> str:
@@ -76,7 +84,8 @@ def test_a_flood_of_unknown_keys_is_stopped_and_known_ones_still_pass(
     assert [line["status"] for line in refused] == [401] * 5  # the log cannot be flooded
 
 
-def test_the_rates_of_several_processes_are_one_in_redis(redis_url: str) -> None:  # noqa: F811
+@pytest.mark.services
+def test_the_rates_of_several_processes_are_one_in_redis(redis_url: str) -> None:
     one, other = (Rates(redis_url, reads="4/hour") for _ in range(2))
     for rates in (one, other, one, other):
         rates.count("reads", "key")
