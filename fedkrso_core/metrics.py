@@ -1,4 +1,8 @@
-"""Classification metrics, as scikit-learn defines them."""
+"""Classification metrics from the confusion matrix.
+
+The three formulas are written out here: the library that has them costs every client, coordinator
+and evaluation 60 MB of memory and two seconds at start.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,29 @@ import numpy as np
 def classification_metrics(
     truth: np.ndarray, predicted: np.ndarray, num_labels: int
 ) -> dict[str, float]:
-    """accuracy, f1 and mcc (Matthews correlation).
+    """accuracy, f1 and mcc of labels 0..L-1, from integer arrays of shape (n,), n > 0.
 
-    f1 is that of label 1 for two labels (GLUE's convention), else the macro mean over labels.
+    With C the (L, L) counts of truth by prediction, t = C 1 and p = C^T 1:
+
+    - accuracy = tr C / n
+    - f1 of label k = 2 C_kk / (t_k + p_k), 0 where k occurs in neither. It is that of label 1 for
+      two labels (GLUE's convention), else the mean over the labels that occur in either.
+    - mcc = (n tr C - t.p) / sqrt((n^2 - p.p) (n^2 - t.t)), Matthews' correlation for L labels
+      (Gorodkin, Comput. Biol. Chem. 28, 2004); 0 where one side holds a single label.
     """
-    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
-
-    average = "binary" if num_labels == 2 else "macro"
+    counts = np.zeros((num_labels, num_labels), np.int64)
+    np.add.at(counts, (truth, predicted), 1)
+    total, right = len(truth), int(np.trace(counts))
+    of_truth, of_predicted = counts.sum(axis=1), counts.sum(axis=0)
+    occurs = of_truth + of_predicted
+    f1 = 2 * np.diag(counts) / np.maximum(occurs, 1)
+    # Python's integers: the product of the two exceeds 64 bits from 55,000 rows on
+    spread_truth = total**2 - int(of_truth @ of_truth)
+    spread_predicted = total**2 - int(of_predicted @ of_predicted)
+    agreement = total * right - int(of_truth @ of_predicted)
+    spread = spread_truth * spread_predicted
     return {
-        "accuracy": float(accuracy_score(truth, predicted)),
-        "f1": float(f1_score(truth, predicted, average=average, zero_division=0)),
-        # nothing correlates with a single label, and scikit-learn would warn about it
-        "mcc": float(matthews_corrcoef(truth, predicted)) if len(set(truth)) > 1 else 0.0,
+        "accuracy": right / total,
+        "f1": float(f1[1] if num_labels == 2 else f1[occurs > 0].mean()),
+        "mcc": agreement / spread**0.5 if spread else 0.0,
     }

@@ -7,8 +7,8 @@
     hf:/FOLDER[:SPLIT]            a local folder of data files, or one of Dataset.save_to_disk
 
 So the part before the first slash is an organisation unless SHORT_NAMES lists it, and the split
-begins at the first colon. Tables are cached under $FEDKRSO_HOME/cache/datasets, downloads where
-the hub's library keeps them.
+begins at the first colon. Tables of Parquet files and of the hub are cached under
+$FEDKRSO_HOME/cache/datasets, downloads where the hub's library keeps them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedkrso_core.data import pydocs
+from fedkrso_core.data import files, pydocs
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.home import home
 
 BUILTIN = {"pydocs": "Docstrings of Python's standard library in 8 areas (the built-in data set)"}
-ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+ENDINGS = (*files.READERS, ".parquet")
 SHORT_NAMES = {
     "glue": "nyu-mll/glue",
     "super_glue": "aps/super_glue",
@@ -79,25 +79,17 @@ def _read_file(source: str, where: str, _split: str) -> Table:
     if not path.is_file():
         raise _refused(where, source, f"there is no file {source}")
     try:
-        return _table(source, _open_file(path, ending))
+        if ending in files.READERS:
+            return _of_columns(source, files.READERS[ending](path))
+        return _table(source, _library().Dataset.from_parquet(str(path), cache_dir=_cache()))
     except Exception as error:  # whatever the parsers raise, the file is what is wrong
         reason = "it has no rows" if _says_empty(error) else _reason(error)
         raise _refused(where, source, f"{source} cannot be read as {ending}: {reason}") from error
 
 
-def _open_file(path: Path, ending: str) -> Any:
-    datasets = _library()
-    # "NA" and "null" are words in a text, not missing values
-    as_csv = {"keep_default_na": False}
-    match ending:
-        case ".csv":
-            return datasets.Dataset.from_csv(str(path), cache_dir=_cache(), **as_csv)
-        case ".tsv":
-            return datasets.Dataset.from_csv(str(path), cache_dir=_cache(), sep="\t", **as_csv)
-        case ".parquet":
-            return datasets.Dataset.from_parquet(str(path), cache_dir=_cache())
-        case _:
-            return datasets.Dataset.from_json(str(path), cache_dir=_cache())
+def _of_columns(source: str, columns: files.Columns) -> Table:
+    rows = len(next(iter(columns.values()), []))
+    return Table(source, tuple(columns), rows, columns.__getitem__)
 
 
 def _read_hub(source: str, where: str, split: str) -> Table:
@@ -149,7 +141,7 @@ def _is_class(feature: Any) -> bool:
 
 
 def _library() -> Any:
-    # takes two seconds, so only who reads a file or the hub pays for it
+    # takes seconds and 80 MB, so only who reads Parquet or the hub pays for it
     import datasets  # type: ignore[import-untyped]
 
     datasets.disable_progress_bars()

@@ -17,7 +17,7 @@ def test_the_measurements_are_those_of_a_computer() -> None:
     assert (found.device, found.threads, str(found)) == ("cpu", 1, "cpu, 1 thread")
     assert 100e6 < found.resident_bytes < 2e9
     assert set(found.products) == {"fp32", "medium", "bf16"}
-    assert all(1e9 < rate < 1e14 for rate in found.products.values())
+    assert all(1e8 < rate < 1e14 for rate in found.products.values())
     assert found.moved > found.fresh > 1e7
     assert found.noise > 1e6
     assert 1e-8 < found.operator_s < 1e-3

@@ -24,6 +24,23 @@ def test_more_labels_count_the_mean_f1_of_all() -> None:
     assert found["f1"] == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
 
 
+def test_mcc_of_many_labels_is_the_correlation_of_their_indicators() -> None:
+    rng = np.random.default_rng(0)
+    truth, noise = rng.integers(0, 5, (2, 200_000))
+    predicted = np.where(rng.random(len(truth)) < 0.3, truth, noise)
+    one, other = (
+        np.eye(5)[labels] - np.eye(5)[labels].mean(axis=0) for labels in (truth, predicted)
+    )
+    expected = (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
+    found = classification_metrics(truth, predicted, 5)["mcc"]
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert 0.25 < found < 0.35
+
+
+def test_labels_that_never_occur_do_not_count_in_the_mean_f1() -> None:
+    assert metrics([0, 1, 1], [0, 1, 0], 4)["f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+
+
 def test_perfect_answers_score_one() -> None:
     assert set(metrics([0, 1, 2], [0, 1, 2], 3).values()) == {1.0}
 

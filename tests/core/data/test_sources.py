@@ -1,9 +1,6 @@
 """Reading rows: each form of a source, the two splits, and what is said when something is wrong."""
 
-import gzip
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +11,9 @@ from hypothesis import strategies as st
 from fedkrso_core.data import load
 from fedkrso_core.data.examples import Examples
 from fedkrso_core.data.sources import repository_and_config
-from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.errors import SpecError
 from fedkrso_core.spec import DataSpec
-
-TEN: list[dict[str, Any]] = [
-    {"text": f"text {row}", "label": "ab"[row % 2], "owner": row // 3} for row in range(10)
-]
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDKRSO_HOME", str(tmp_path / "home"))
-
-
-def jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def labelled(path: Path, *labels: Any) -> str:
-    return jsonl(path, [{"text": f"text {label}", "label": label} for label in labels])
-
-
-def problem(spec: DataSpec, group_column: str | None = None) -> Problem:
-    with pytest.raises(SpecError) as refused:
-        load(spec, 0, group_column)
-    return refused.value.problems[0]
-
-
-def test_jsonl_is_read_in_its_order(tmp_path: Path) -> None:
-    path = jsonl(tmp_path / "rows.jsonl", TEN)
-    train, _ = load(DataSpec(train=path, validation=path), 0, "owner")
-    assert train.texts == [row["text"] for row in TEN]
-    assert train.labels == [0, 1] * 5
-    assert train.label_names == ("a", "b")
-    assert train.groups == list("0001112223")
-
-
-def test_gzipped_jsonl_is_the_same_rows(tmp_path: Path) -> None:
-    plain = jsonl(tmp_path / "rows.jsonl", TEN)
-    packed = tmp_path / "rows.jsonl.gz"
-    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
-    digests = {load(DataSpec(train=path), 0)[0].sha256 for path in (plain, str(packed))}
-    assert len(digests) == 1
-
-
-@pytest.mark.parametrize(("ending", "separator"), [(".csv", ","), (".tsv", "\t")])
-def test_words_such_as_null_are_text_in_a_csv(tmp_path: Path, ending: str, separator: str) -> None:
-    path = tmp_path / f"rows{ending}"
-    rows = [("text", "label"), ("null", "1"), ('"NA, really"', "0"), ("nan", "1")]
-    path.write_text("".join(separator.join(row) + "\n" for row in rows))
-    train, _ = load(DataSpec(train=str(path), validation=str(path)), 0)
-    assert train.texts == ["null", "NA, really", "nan"]
-    assert train.labels == [1, 0, 1]
+from tests.core.data.rows import TEN, jsonl, labelled, problem
 
 
 def test_parquet_keeps_the_names_of_a_class_column(tmp_path: Path) -> None:
@@ -132,7 +79,8 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_nothing_is_cached_outside_the_home(tmp_path: Path) -> None:
-    load(DataSpec(train=jsonl(tmp_path / "rows.jsonl", TEN)), 0)
+    class_column().to_parquet(tmp_path / "rows.parquet")
+    load(DataSpec(train=f"{tmp_path}/rows.parquet"), 0)
     assert os.listdir(tmp_path / "home" / "cache" / "datasets") != []
 
 
@@ -205,26 +153,6 @@ def test_an_unknown_form_lists_the_known_ones() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     wrong = problem(DataSpec(validation=f"{tmp_path}/none.csv"))
     assert (wrong.field, wrong.message) == ("data.validation", f"there is no file {wrong.value}")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("rows.jsonl", b"", "no rows"),
-        ("rows.csv", b"text,label\n", "no rows"),
-        ("rows.jsonl", b'{"text": ', "JSON parse error"),
-        ("rows.jsonl.gz", b"plain", "gzip"),
-        ("rows.parquet", b"plain text", "Parquet"),
-        ("rows.csv", b'text,label\n"open,1\n', "EOF inside string"),
-    ],
-)
-def test_a_file_that_cannot_be_read_says_why(
-    tmp_path: Path, name: str, content: bytes, reason: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    wrong = problem(DataSpec(train=str(tmp_path / name)))
-    assert wrong.field == "data.train"
-    assert reason in wrong.message
 
 
 def test_every_missing_column_is_reported_with_those_that_exist(tmp_path: Path) -> None:
