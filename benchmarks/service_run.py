@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 
 from cli import plan
-from cli.child import Command
+from cli.process import Command
 from cli.service import Wanted, serving
 from cli.state import Home
 

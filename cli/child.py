@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from cli import tether
+from cli.process import Command, Process, start
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 STEADY_S = 30.0
 LOG_BYTES = 10_000_000
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a child runs, and when it is stopped: stage 0 first."""
-
-    name: str
-    arguments: tuple[str, ...]
-    environ: Mapping[str, str]
-    log: Path
-    folder: Path
-    stage: int = 0
-    orphan_signal: signal.Signals = signal.SIGTERM
 
 
 class Child:
@@ -39,7 +22,7 @@ class Child:
     def __init__(self, command: Command) -> None:
         self.command = command
         self.early_deaths = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._started_at = 0.0
         self._start_at = 0.0
 
@@ -83,7 +66,8 @@ class Child:
     def _start(self) -> str | None:
         self._started_at = time.monotonic()
         try:
-            self._process = _spawn(self.command)
+            rotate(self.command.log)
+            self._process = start(self.command)
         except OSError as error:
             return self._wait_after(f"{self.command.name} cannot be started: {error}", 0.0)
         return None
@@ -111,23 +95,6 @@ def rotate(log: Path, limit_bytes: int = LOG_BYTES) -> None:
     """Put a log that grew over the limit aside as `.1`."""
     if log.exists() and log.stat().st_size > limit_bytes:
         log.replace(log.with_name(f"{log.name}.1"))
-
-
-def _spawn(command: Command) -> subprocess.Popen[bytes]:
-    rotate(command.log)
-    leash = (sys.executable, "-I", "-S", tether.__file__)
-    to_whom = (str(int(command.orphan_signal)), str(os.getpid()))
-    with command.log.open("ab") as log:
-        return subprocess.Popen(
-            [*leash, *to_whom, *command.arguments],
-            env=dict(command.environ),
-            cwd=command.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o077,
-        )
 
 
 def _kill_group(pid: int) -> None:

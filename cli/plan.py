@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.child import Command
 from cli.errors import CliError
+from cli.process import Command
 from cli.state import Home
 
 # what it says before the service sets up logging is of no use to anybody
@@ -75,6 +75,7 @@ def _api(home: Home, layout: Layout, environ: Mapping[str, str]) -> Command:
         log=home.logs / "api.log",
         folder=home.path,
         stage=3,
+        preload=True,
     )
 
 
@@ -88,6 +89,7 @@ def _coordinator(home: Home, layout: Layout, environ: Mapping[str, str]) -> Comm
         folder=home.path,
         stage=1,
         orphan_signal=signal.SIGKILL,
+        preload=True,
     )
 
 
@@ -101,6 +103,7 @@ def _worker(home: Home, layout: Layout, environ: Mapping[str, str], number: int)
         folder=home.path,
         stage=0,
         orphan_signal=signal.SIGKILL,
+        preload=True,
     )
 
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cli import plan, ports
-from cli.child import Command
 from cli.errors import CliError
 from cli.interrupts import Interrupts
 from cli.plan import Layout
+from cli.process import Command
 from cli.state import Home, Server
 from cli.supervisor import Supervisor
 

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from cli.child import Child, Command
+from cli.child import Child
+from cli.process import Command
 
 TICK_S = 0.1
 GRACE_S = 10.0

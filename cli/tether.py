@@ -13,11 +13,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: list[str]) -> None:
-    """Ask the kernel for SIGNAL at the parent's death, then become the program."""
-    signal, parent = int(arguments[0]), int(arguments[1])
+def end_with_parent(signal: int) -> None:
+    """Ask the kernel to send this process the signal when the one that started it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def main(arguments: list[str]) -> None:
+    """Be tied to the parent, then become the program."""
+    signal, parent = int(arguments[0]), int(arguments[1])
+    end_with_parent(signal)
     if os.getppid() != parent:
         sys.exit("the supervisor ended before this process began")
     os.execvp(arguments[2], arguments[2:])

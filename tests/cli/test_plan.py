@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli import plan
-from cli.child import Command
 from cli.plan import Layout, commands
+from cli.process import Command
 from cli.state import Home
 
 ENVIRON = {

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from cli import service
-from cli.child import Command
 from cli.errors import CliError
 from cli.interrupts import Interrupts
 from cli.plan import Layout
 from cli.ports import choose
+from cli.process import Command
 from cli.service import Wanted, serving
 from cli.state import AlreadyServed, Home
 
@@ -143,7 +143,7 @@ def test_no_key_is_ever_said(home: Home, said: list[str]) -> None:
 UP = """
 import sys
 from cli import commands, service
-from cli.child import Command
+from cli.process import Command
 
 def plan(home, layout, environ):
     words = (sys.executable, "-c", {ready!r}, str(layout.port))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.child import Child, Command, backoff_s, rotate
+from cli.child import Child, backoff_s, rotate
+from cli.process import Command
 from cli.supervisor import Supervisor
 
 SLEEP = "import time; time.sleep(60)"
@@ -223,7 +224,7 @@ def test_children_of_a_killed_supervisor_end(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from cli.child import Command\n"
+        "from cli.process import Command\n"
         "from cli.supervisor import Supervisor\n"
         f"code = {SAYS_PID + SLEEP!r}\n"
         f"folder = Path({str(tmp_path)!r})\n"

@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from tests.flow.proof import Undisturbed
 
@@ -187,33 +186,33 @@ def _announced(home: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
     raise AssertionError("up was not ready within 60 s")
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path, environ: dict[str, str]) -> Callable[[dict[str, Any]], Any]:
-    """What `fedkrso run` makes of a job: (summary, rounds, folder)."""
+@pytest.fixture(scope="session")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[dict[str, Any]], Undisturbed]:
+    """Runs a job in this process as `fedkrso run` does, the same job once."""
+    from fedkrso_core import simulate
+    from fedkrso_core.spec import parse
 
-    def run(spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]], Path]:
-        file, out = tmp_path / "job.yaml", tmp_path / "run"
-        file.write_text(yaml.safe_dump(spec))
-        done = fedkrso(environ, "run", str(file), "--out", str(out), "--json")
-        assert done.returncode == 0, done.stderr
-        lines = (out / "rounds.jsonl").read_text().splitlines()
-        return json.loads(done.stdout), [json.loads(line) for line in lines], out
+    known: dict[str, Undisturbed] = {}
+
+    def run(spec: dict[str, Any]) -> Undisturbed:
+        text = json.dumps(spec)
+        if text not in known:
+            folder, rounds = tmp_path_factory.mktemp("undisturbed"), []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("FEDKRSO_HOME", str(folder / "home"))
+                patch.setenv("FEDKRSO_THREADS", "1")
+                summary = simulate.run(parse(spec), folder / "run", rounds.append)
+            known[text] = Undisturbed(json.loads(text), summary, rounds)
+        return known[text]
 
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def undisturbed_job(
-    tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+    job: dict[str, Any], undisturbed: Callable[[dict[str, Any]], Undisturbed]
 ) -> Undisturbed:
-    """One tiny job that ran alone, to compare with those that are disturbed."""
-    from fedkrso_core import simulate
-    from fedkrso_core.spec import parse
-
-    folder = tmp_path_factory.mktemp("undisturbed")
-    spec, rounds = tiny_job(tiny_model, tiny_data), []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDKRSO_HOME", str(folder / "home"))
-        patch.setenv("FEDKRSO_THREADS", "1")
-        summary = simulate.run(parse(spec), folder / "run", rounds.append)
-    return Undisturbed(spec, summary, rounds)
+    """The tiny job and what it comes to alone, to compare with those that are disturbed."""
+    return undisturbed(job)

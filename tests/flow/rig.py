@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,8 +19,8 @@ import httpx
 from api.db import migrate
 from api.db.session import engine_of
 from cli import plan, ports
-from cli.child import Command
 from cli.plan import Layout
+from cli.process import Command, Process, start
 from cli.state import Home
 from tests.api.exchange import USER_KEY, WORKER_KEY, as_user
 
@@ -54,7 +53,7 @@ class Rig:
         layout = Layout("127.0.0.1", port, self.url, workers)
         self.database = plan.database_url(self.home, self.environ)
         self.commands = {c.name: c for c in plan.commands(self.home, layout, self.environ)}
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, Process] = {}
         migrate.upgrade(self.database)
         engine_of(self.database).dispose()
         self.http = self.client(as_user())
@@ -70,19 +69,11 @@ class Rig:
         """Starts a process; with a moment, one that will die then."""
         assert name not in self.running, name
         command = self._command(name)
-        arguments = list(command.arguments)
         if moment is not None:
-            arguments[1:2] = ["-m", "tests.flow.dying", moment]
-        with command.log.open("ab") as log:
-            self.running[name] = subprocess.Popen(
-                arguments,
-                env=dict(command.environ),
-                cwd=command.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            python, _, *words = command.arguments
+            arguments = (python, "-m", "tests.flow.dying", moment, *words)
+            command = replace(command, arguments=arguments)
+        self.running[name] = start(command)
 
     def _command(self, name: str) -> Command:
         """`coordinator2` is one more coordinator, `worker1-prefork` a worker of another pool."""
@@ -95,7 +86,7 @@ class Rig:
             at = words.index("solo")
             words[at : at + 1] = [pool, "-c", "1"]
         log = like.log.with_name(f"{name}.log")
-        return replace(like, name=name, arguments=tuple(words), log=log)
+        return replace(like, name=name, arguments=tuple(words), log=log, preload=not pool)
 
     def start_all(self, *but: str) -> None:
         """Starts what is not running of the service's processes."""
@@ -129,7 +120,7 @@ class Rig:
             until(lambda: process.poll() is not None, f"{name} dies")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
-        assert process.returncode == -signal.SIGKILL, self.logs()
+        assert process.poll() == -signal.SIGKILL, self.logs()
         self.kill(name)
 
     def submit(self, spec: dict[str, Any]) -> str:
@@ -193,7 +184,7 @@ class Rig:
         return "\n".join(f"== {file.name}\n{file.read_text()[-3000:]}" for file in files)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: Process) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

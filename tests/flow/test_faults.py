@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
+STEPS = 200  # of a training that takes long enough to be hit
 
 
 def _leased(http: httpx.Client, job_id: str, number: int) -> dict[str, Any]:
@@ -30,8 +31,8 @@ def _leased(http: httpx.Client, job_id: str, number: int) -> dict[str, Any]:
 def test_worker_killed_in_a_round_changes_nothing(
     up: Any, job: dict[str, Any], undisturbed: Callable[..., Any]
 ) -> None:
-    job["local"]["steps"] = 300
-    summary, rounds, _ = undisturbed(job)
+    job["local"]["steps"] = STEPS
+    alone = undisturbed(job)
     with up("--no-dashboard", FEDKRSO_LEASE_S="3") as service, service.client() as http:
         job_id = http.post("/v1/jobs", json=job).json()["id"]
         victim = _leased(http, job_id, 2)
@@ -41,9 +42,9 @@ def test_worker_killed_in_a_round_changes_nothing(
         seats = http.get(f"/v1/jobs/{job_id}/rounds/2/clients").json()["items"]
         events = http.get(f"/v1/jobs/{job_id}/events?format=json").json()["items"]
     assert done["state"] == "done", done
-    assert done["model_sha256"] == summary["model_sha256"]
-    assert [r["metrics"] for r in served] == [r["metrics"] for r in rounds]
-    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in rounds]
+    assert done["model_sha256"] == alone.summary["model_sha256"]
+    assert [r["metrics"] for r in served] == [r["metrics"] for r in alone.rounds]
+    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in alone.rounds]
     assert max(seat["attempt"] for seat in seats) == 2
     assert "lease-lost" in {event["kind"] for event in events}
 
@@ -69,8 +70,8 @@ def _end_the_supervisor(family: list[psutil.Process]) -> None:
 def test_service_killed_as_a_whole_goes_on_by_itself_when_started_again(
     up: Any, job: dict[str, Any], undisturbed: Callable[..., Any]
 ) -> None:
-    job["local"]["steps"] = 200
-    summary, rounds, _ = undisturbed(job)
+    job["local"]["steps"] = STEPS
+    alone = undisturbed(job)
     quick = {"FEDKRSO_LEASE_S": "3", "FEDKRSO_AGGREGATE_LEASE_S": "3", "FEDKRSO_REHINT_S": "3"}
     job_id = None
     for number, fault in ((1, _end_the_supervisor), (2, _pull_the_plug)):
@@ -87,6 +88,6 @@ def test_service_killed_as_a_whole_goes_on_by_itself_when_started_again(
         done = again.wait(str(job_id))
         served = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
     assert done["state"] == "done", done
-    assert done["model_sha256"] == summary["model_sha256"]
+    assert done["model_sha256"] == alone.summary["model_sha256"]
     for field in ("metrics", "bytes_up", "bytes_down"):
-        assert [r[field] for r in served] == [r[field] for r in rounds]
+        assert [r[field] for r in served] == [r[field] for r in alone.rounds]

@@ -81,7 +81,7 @@ def test_a_full_disk_pauses_the_job_and_loses_nothing(
     up: Any, job: Json, undisturbed: Callable[..., Any], small_disk: Path
 ) -> None:
     job["local"]["steps"] = 80
-    summary, rounds, _ = undisturbed(job)
+    alone = undisturbed(job)
     with up("--no-dashboard", FEDKRSO_KEEP_FREE_BYTES="0") as service, service.client() as http:
         job_id = http.post("/v1/jobs", json=job).json()["id"]
         _until(lambda: any(seat["state"] == "leased" for seat in _clients(http, job_id, 2)))
@@ -96,9 +96,9 @@ def test_a_full_disk_pauses_the_job_and_loses_nothing(
         seats = [seat for number in (1, 2, 3) for seat in _clients(http, job_id, number)]
         served = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
         events = http.get(f"/v1/jobs/{job_id}/events?format=json").json()["items"]
-    assert done["model_sha256"] == summary["model_sha256"]
-    assert [r["metrics"] for r in served] == [r["metrics"] for r in rounds]
-    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in rounds]
+    assert done["model_sha256"] == alone.summary["model_sha256"]
+    assert [r["metrics"] for r in served] == [r["metrics"] for r in alone.rounds]
+    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in alone.rounds]
     # whoever waited with an update handed that one in: nobody trained again
     assert [seat["attempt"] for seat in seats] == [1] * 9
     assert {"paused", "resumed"} <= {event["kind"] for event in events}

@@ -29,7 +29,7 @@ def test_a_job_over_s3_gives_the_same_model_and_leaves_nothing_once_deleted(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    summary, rounds, _ = undisturbed(job)
+    alone = undisturbed(job)
     with s3_server() as endpoint:
         bucket = new_bucket(endpoint, monkeypatch)
         store = {
@@ -56,8 +56,8 @@ def test_a_job_over_s3_gives_the_same_model_and_leaves_nothing_once_deleted(
             assert objects(endpoint, bucket) == 0
             logs = service.logs()
     assert done["state"] == "done", done
-    assert done["model_sha256"] == summary["model_sha256"]
-    assert [r["bytes_down"] for r in served] == [r["bytes_down"] for r in rounds]
-    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in rounds]
+    assert done["model_sha256"] == alone.summary["model_sha256"]
+    assert [r["bytes_down"] for r in served] == [r["bytes_down"] for r in alone.rounds]
+    assert [r["bytes_up"] for r in served] == [r["bytes_up"] for r in alone.rounds]
     assert "X-Amz-Signature" not in logs
     assert "test-secret" not in logs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tests.flow.test_browser import page  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
+FEDKRSO = str(Path(sys.executable).with_name("fedkrso"))
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
@@ -139,14 +141,18 @@ def page_of(service: Any, job: str, key: str, page: Page) -> str:  # noqa: F811
 
 
 def test_a_password_of_a_database_that_does_not_answer_is_not_printed(
-    environ: dict[str, str], run_fedkrso: Any
+    environ: dict[str, str],
 ) -> None:
     url = "postgresql+psycopg://ada:pass-phrase-7@127.0.0.1:9/fedkrso?connect_timeout=3"
-    done = run_fedkrso(
-        environ | {"FEDKRSO_DATABASE_URL": url}, "up", "--port", "0", "--no-dashboard"
-    )
-    assert done.returncode == 1
-    written = done.stdout + done.stderr
+    command = [FEDKRSO, "up", "--port", "0", "--no-dashboard"]
+    given = environ | {"FEDKRSO_DATABASE_URL": url}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=given, text=True, **streams) as waiting:
+        assert waiting.stdout is not None
+        written = waiting.stdout.readline() + waiting.stdout.readline()
+        waiting.send_signal(signal.SIGINT)
+        written += waiting.stdout.read()
+    assert "waiting for the database" in written
     written += "".join(p.read_text() for p in Path(environ["FEDKRSO_HOME"]).rglob("*.log"))
     assert "127.0.0.1" in written
     assert "pass-phrase-7" not in written

@@ -55,7 +55,7 @@ def test_postgresql_and_redis_give_the_same_model(
     postgres_url: str,
     redis_prefix: str,
 ) -> None:
-    summary, rounds, _ = undisturbed(job)
+    alone = undisturbed(job)
     servers = {
         "FEDKRSO_DATABASE_URL": postgres_url,
         "FEDKRSO_BROKER_URL": REDIS,
@@ -67,8 +67,8 @@ def test_postgresql_and_redis_give_the_same_model(
         served = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
         assert not (service.home / "fedkrso.db").exists()
     assert done["state"] == "done", done
-    assert done["model_sha256"] == summary["model_sha256"]
-    assert [r["bytes_down"] for r in served] == [r["bytes_down"] for r in rounds]
+    assert done["model_sha256"] == alone.summary["model_sha256"]
+    assert [r["bytes_down"] for r in served] == [r["bytes_down"] for r in alone.rounds]
 
 
 def test_rabbitmq_gives_the_same_model_though_it_breaks_every_connection(
