@@ -24,7 +24,7 @@ check: setup ## style, types, imports
 	$(BIN)/lint-imports
 
 test: setup ## run the tests, a file at a time on each core
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 demo: setup ## start the service, train the example job, export its model
 	$(BIN)/fedkrso demo

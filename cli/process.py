@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 
 from cli import tether
 
-_LIBRARIES = "cli.preload"
+_PRELOADED = "cli.preload"
 # a fork of a process that may have looked for a GPU cannot use it
 _GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 # what only some processes may know; each is told what it may
@@ -102,7 +102,7 @@ class Forked:
 
     def __init__(self, command: Command) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([_LIBRARIES])
+        context.set_forkserver_preload([_PRELOADED])
         self._process = context.Process(target=_become, args=(command,), daemon=True)
         with _environment_of_the_server(command.environ):
             self._process.start()

@@ -87,14 +87,19 @@ def test_a_fork_does_not_outlive_those_that_made_it(
 ) -> None:
     there = command("import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(60)")
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom cli.process import Command, start\n"
+        "import sys, time\nfrom pathlib import Path\nfrom cli import process\n"
+        "from cli.process import Command, start\n"
+        "process._PRELOADED = 'no_library'\n"
         "if __name__ == '__main__':\n"
         f"    start(Command('x', {there.arguments!r}, {dict(there.environ)!r},"
         f" Path({str(there.log)!r}), Path({str(tmp_path)!r}), preload=True))\n"
         "    time.sleep(60)\n"
     )
     (tmp_path / "parent.py").write_text(code)
-    environ = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    # as cli.preload, but for the ten seconds that its libraries take
+    bond = "import signal\nfrom cli import tether\ntether.end_with_parent(signal.SIGKILL)\n"
+    (tmp_path / "no_library.py").write_text(bond)
+    environ = dict(os.environ) | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     with subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env=environ) as parent:
         give_up = time.monotonic() + 60
         while not (there.log.exists() and there.log.read_text().endswith("\n")):
