@@ -32,6 +32,7 @@ _TITLES = {
     "stale-lease": "The lease is not yours any more",
     "too-late": "The update comes too late to be counted",
     "no-room": "The service has no room for it",
+    "wrong-offset": "These bytes are not here",
     "too-large": "The request is too large",
     "too-many-requests": "Too many requests",
     "too-many-jobs": "The project has too many open jobs",

@@ -256,6 +256,12 @@ class AcceptedOut(BaseModel):
     bytes_up: int = Field(examples=[651234])
 
 
+class ReceivedOut(BaseModel):
+    """How much of an update is here; the rest is sent with Content-Range."""
+
+    received: int = Field(description="Bytes from its beginning", examples=[400000])
+
+
 class BuildingOut(BaseModel):
     """The model folder is being built; ask again."""
 

@@ -30,7 +30,7 @@ from fastapi import FastAPI, Request
 from transfer_job import KEY, TOKEN, Prepared, prepare
 
 from api.deps import BlobStore, Config, Database
-from api.services import work
+from api.services import handing_in
 
 API, WHOLE, NGINX = 8471, 8472, 8473
 REPORT = "peak_memory_bytes=1&train_s=1"
@@ -56,7 +56,7 @@ async def update(
     given = request.headers
     report = ReportIn(peak_memory_bytes=1, train_s=1.0)
     args = (assignment_id, given["X-Lease-Token"], report, None, given["X-Content-SHA256"], one())
-    return await work.hand_in(engine, blobs, settings, *args)
+    return await handing_in.hand_in(engine, blobs, settings, *args)
 
 
 @contextmanager

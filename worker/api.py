@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_delay,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from telemetry import facts, request_id, tracing
 from worker.stop import Stop
+from worker.transfer import Download, Upload, opened
 
 GIVE_UP_S = 1800.0  # a training's result is kept for this long while the service is away
 _LONGEST_PAUSE_S = 5.0
 _CLAIM_S, _HEARTBEAT_S = 30.0, 10.0
-_CHUNK_BYTES = 1024 * 1024
 _PATIENCE = (408, 425, 429)  # too slow, too early, too many: the same request may pass later
 # it notes whole addresses, and a presigned one is a secret
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -103,36 +96,16 @@ class Api:
 
         Tried again while the service is away, until that has become useless or the process ends.
         """
-        url = f"/v1/assignments/{assignment['id']}/blobs/{digest}"
-        self._retry(lambda: self._download(url, _lease(assignment), digest, target), useless)
-
-    def _download(self, url: str, headers: dict[str, str], digest: str, target: Path) -> None:
-        # other processes may fetch the same state into the same folder
-        part = target.with_name(f"{target.name}.{os.getpid()}-{id(self)}.part")
-        total = hashlib.sha256()
-        with self._opened(url, headers) as answer, part.open("wb") as file:
-            for chunk in answer.iter_bytes(_CHUNK_BYTES):
-                total.update(chunk)
-                file.write(chunk)
-        if total.hexdigest() != digest:
-            part.unlink()
-            raise httpx.ReadError(f"state {digest} arrived damaged")
-        part.replace(target)
-
-    @contextmanager
-    def _opened(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """The answer that has the bytes: the service's, or that of the store it points to."""
-        with self._http.stream("GET", url, headers=headers) as answer:
-            if answer.is_error:
-                answer.read()
-            if answer.status_code != httpx.codes.TEMPORARY_REDIRECT:
-                yield _checked(answer)
-                return
-            link = answer.url.join(answer.headers["Location"])
-        with self._elsewhere.stream("GET", link) as found:
-            if not found.is_success:  # tried again, with a new link
-                raise httpx.ReadError(f"the store of blobs answers {found.status_code}")
-            yield found
+        url, lease = f"/v1/assignments/{assignment['id']}/blobs/{digest}", _lease(assignment)
+        transfer = Download(
+            lambda range_: opened(self._http, self._elsewhere, url, lease, range_, _checked),
+            digest,
+            target,
+        )
+        try:
+            self._retry(transfer, useless)
+        finally:
+            transfer.forget()
 
     def upload(
         self,
@@ -146,36 +119,38 @@ class Api:
         Tried again while the service is away, until that has become useless or the process ends.
         """
         url = f"/v1/assignments/{assignment['id']}/update"
-        headers = {
-            **_lease(assignment),
-            "X-Content-SHA256": hashlib.sha256(body).hexdigest(),
-            "Content-Type": "application/octet-stream",
-        }
-        self._retry(
-            lambda: _checked(self._http.put(url, content=body, headers=headers, params=report)),
-            useless,
-        )
+        transfer = Upload(self._http, url, body, _lease(assignment), report, _checked)
+        self._retry(transfer, useless)
 
     def give_back(self, assignment: dict[str, Any], reason: str) -> None:
         """Lets somebody else have the assignment."""
         url = f"/v1/assignments/{assignment['id']}/fail"
         _checked(self._http.post(url, json={"reason": reason[:2000]}, headers=_lease(assignment)))
 
-    def _retry(self, call: Callable[[], Any], useless: Useless) -> None:
-        late = stop_after_delay(self._give_up_s)
+    def _retry(self, transfer: Upload | Download, useless: Useless) -> None:
+        """Until it is through. Pauses grow, and patience shrinks, while no byte moves."""
+        moved, moved_at, fruitless = 0, time.monotonic(), 0
 
-        def stop(state: RetryCallState) -> bool:
-            return self._stop.is_set() or useless() or late(state)
+        def wait(_: RetryCallState) -> float:
+            nonlocal moved, moved_at, fruitless
+            if transfer.moved > moved:
+                moved, moved_at, fruitless = transfer.moved, time.monotonic(), 0
+            fruitless += 1
+            return random.uniform(0.0, min(_LONGEST_PAUSE_S, 0.1 * 2.0**fruitless))
+
+        def stop(_: RetryCallState) -> bool:
+            late = time.monotonic() - moved_at > self._give_up_s and transfer.moved <= moved
+            return self._stop.is_set() or useless() or late
 
         for attempt in Retrying(
             retry=retry_if_exception(_passing),
-            wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_S),
+            wait=wait,
             stop=stop,
             sleep=self._stop.sleep,
             reraise=True,
         ):
             with attempt:
-                call()
+                transfer()
 
 
 def _say_which_work(request: httpx.Request) -> None:

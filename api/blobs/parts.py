@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import AsyncIterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from starlette.requests import ClientDisconnect
 
 from api.errors import ApiError
 
@@ -48,25 +51,51 @@ class Parts:
 
     def adopt(self, path: Path) -> Part:
         """A finished file of this folder's filesystem as a part."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Part(path, digest, path.stat().st_size)
+        return Part(path, digest_of(path), path.stat().st_size)
 
-    async def receive(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> Part:
+    async def receive(
+        self,
+        chunks: AsyncIterable[bytes],
+        limit_bytes: int,
+        name: str | None = None,
+        offset: int = 0,
+        total: int | None = None,
+    ) -> Part | None:
         """Streams a request's body into a part; 413 as soon as it is above the limit.
 
-        OSError ENOSPC where the disk is full. Whatever goes wrong, nothing stays.
+        A body with a name may come in several requests: each begins at an `offset` up to which
+        the bytes are here already (else 416), and if the connection breaks, what came stays for
+        an hour. None as long as fewer than `total` bytes are here.
+
+        OSError ENOSPC where the disk is full. Whatever else goes wrong, nothing stays.
         """
-        sink = _Sink(self._new())
+        sink = _Sink(self._new() if name is None else self.folder / name, offset)
         try:
             async for chunk in chunks:
                 if sink.size + len(chunk) > limit_bytes:
                     raise too_large(limit_bytes)
                 await sink.feed(chunk)
+            if total is not None and sink.size < total:
+                await sink.pause()
+                return None
             return await sink.finish()
+        except (ClientDisconnect, asyncio.CancelledError):
+            await (sink.abandon() if name is None else sink.pause())
+            raise
         except BaseException:
             await sink.abandon()
             raise
+
+    def received(self, name: str) -> int:
+        """How many bytes of a body that comes in several requests are here."""
+        try:
+            return (self.folder / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def forget(self, name: str) -> None:
+        """Removes what came of a body."""
+        (self.folder / name).unlink(missing_ok=True)
 
     def drop(self, part: Part) -> None:
         """Forgets a part."""
@@ -96,13 +125,22 @@ class Parts:
 class _Sink:
     """Hashes and writes a batch in a thread while the event loop receives the next one.
 
-    At most three batches are in memory: one that comes in, one joined and one written.
+    At most three batches are in memory: one that comes in, one joined and one written. The file is
+    never cut short here: a request that hangs may still be writing to it, the same bytes at the
+    same places, since its name says which bytes they are.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.size = 0
-        self._path, self._file = path, path.open("wb")
-        self._total = hashlib.sha256()
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.size = offset
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        self._path = path
+        if (here := self._file.seek(0, os.SEEK_END)) < offset:
+            self._file.close()
+            if not here:
+                path.unlink(missing_ok=True)
+            raise ApiError(416, "wrong-offset", f"{here} bytes are here: go on from there")
+        self._file.seek(offset)
+        self._total = None if offset else hashlib.sha256()
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._writing: asyncio.Future[None] | None = None
@@ -119,8 +157,21 @@ class _Sink:
         """The part, when all of it is written."""
         await self._flush()
         await self._written()
+        self._file.truncate(self.size)
         self._file.close()
-        return Part(self._path, self._total.hexdigest(), self.size)
+        if self._total is not None:
+            return Part(self._path, self._total.hexdigest(), self.size)
+        # what came in earlier requests was not hashed in this one
+        loop = asyncio.get_running_loop()
+        return Part(self._path, await loop.run_in_executor(None, digest_of, self._path), self.size)
+
+    async def pause(self) -> None:
+        """Leaves what came where it is."""
+        try:
+            await self._flush()
+            await self._written()
+        finally:
+            self._file.close()
 
     async def abandon(self) -> None:
         """Removes the file, once no thread writes to it any more."""
@@ -143,8 +194,15 @@ class _Sink:
 
     def _write(self, batch: list[bytes]) -> None:
         joined = b"".join(batch)
-        self._total.update(joined)
+        if self._total is not None:
+            self._total.update(joined)
         self._file.write(joined)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _touched_at(entry: Path) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +40,6 @@ class Blobs(ABC):
         part = self.parts.adopt(path)
         self.keep(part)
         return part.digest
-
-    async def receive(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> Part:
-        """Streams a request's body into a part; 413 as soon as it is above the limit."""
-        return await self.parts.receive(chunks, limit_bytes)
 
     def drop(self, part: Part) -> None:
         """Forgets a part."""

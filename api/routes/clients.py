@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Response, status
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 
 from api import guard
 from api.deps import BlobStore, Config, Database, LeaseToken
 from api.errors import problem_responses
-from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, has_it
+from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, goes_on, has_it
 from api.schemas import (
     AcceptedOut,
     AssignmentOut,
@@ -18,13 +18,16 @@ from api.schemas import (
     FailIn,
     HeartbeatIn,
     LeaseOut,
+    ReceivedOut,
     ReportIn,
 )
-from api.services import room, work
+from api.services import handing_in, room, work
 from api.services.pace import CLAIM_AGAIN_S
 
 router = guard.router("/v1/assignments", "clients", guard.ForWorkers)
 
+Digest = Annotated[str, Header(alias="X-Content-SHA256", pattern="^[0-9a-f]{64}$")]
+_PIECES = "bytes FIRST-LAST/TOTAL, or bytes */TOTAL when all of it is here"
 _RETRY_AFTER = {
     "Retry-After": {"description": "Ask again after so many seconds", "schema": {"type": "integer"}}
 }
@@ -65,21 +68,35 @@ def heartbeat(
 def blob(
     assignment_id: str,
     digest: str,
+    request: Request,
     token: LeaseToken,
     engine: Database,
     blobs: BlobStore,
     settings: Config,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """A state of the assignment's journal by its digest."""
-    sent = not has_it(if_none_match, digest)
+    """A state of the assignment's journal by its digest, or the rest of it by Range."""
+    sent = not has_it(if_none_match, digest) and not goes_on(request)
     work.fetch_state(engine, assignment_id, token, digest, sent)
-    return blob_answer(blobs, settings, digest, if_none_match, "application/octet-stream")
+    media_type = "application/octet-stream"
+    return blob_answer(request, blobs, settings, digest, if_none_match, media_type)
+
+
+@router.get("/{assignment_id}/update", responses=problem_responses(404, 409))
+def received(
+    assignment_id: str, token: LeaseToken, digest: Digest, engine: Database, blobs: BlobStore
+) -> ReceivedOut:
+    """How much of an update has come, after a connection broke: send the rest."""
+    return handing_in.received(engine, blobs, assignment_id, token, digest)
 
 
 @router.put(
     "/{assignment_id}/update",
-    responses=problem_responses(404, 409, 413, 507),
+    response_model=AcceptedOut,
+    responses={
+        **problem_responses(404, 409, 413, 416, 507),
+        202: {"model": ReceivedOut, "description": "Kept; the rest is still to come"},
+    },
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -94,18 +111,20 @@ async def update(
     request: Request,
     token: LeaseToken,
     report: Annotated[ReportIn, Query()],
-    digest: Annotated[str, Header(alias="X-Content-SHA256", pattern="^[0-9a-f]{64}$")],
+    digest: Digest,
     engine: Database,
     blobs: BlobStore,
     settings: Config,
     content_length: Annotated[int | None, Header(ge=0)] = None,
-) -> AcceptedOut:
+    content_range: Annotated[str | None, Header(description=_PIECES)] = None,
+) -> AcceptedOut | Response:
     """Hands in the update: the body is the encoded payload, the query what was measured.
 
-    507: the disk is full. Keep the lease and send it again later.
+    With Content-Range the body is a piece of it, from a byte on up to which all is here (else
+    416). 507: the disk is full. Keep the lease and send it again later.
     """
     async with room.told(engine, settings, assignment_id, content_length):
-        return await work.hand_in(
+        found = await handing_in.hand_in(
             engine,
             blobs,
             settings,
@@ -115,7 +134,11 @@ async def update(
             content_length,
             digest,
             request.stream(),
+            content_range,
         )
+    if isinstance(found, AcceptedOut):
+        return found
+    return JSONResponse(found.model_dump(), status_code=202)
 
 
 @router.post("/{assignment_id}/fail", responses=problem_responses(404, 409), status_code=204)

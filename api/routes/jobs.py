@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import Header, Query, Response, status
+from fastapi import Header, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
@@ -204,6 +204,7 @@ async def _stream(
 )
 def model(
     job_id: str,
+    request: Request,
     engine: Database,
     blobs: BlobStore,
     settings: Config,
@@ -215,4 +216,5 @@ def model(
     if ready.digest is None:
         return JSONResponse(BuildingOut().model_dump(), 202, {"Retry-After": "1"})
     name = f"{job_id}-round-{ready.number}.zip"
-    return blob_answer(blobs, settings, ready.digest, if_none_match, "application/zip", name)
+    kind = "application/zip"
+    return blob_answer(request, blobs, settings, ready.digest, if_none_match, kind, name)

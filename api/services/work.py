@@ -1,31 +1,25 @@
-"""Work for clients: claim an assignment, keep its lease, fetch states, hand in the update."""
+"""Work for clients: claim an assignment, keep its lease, fetch states, give it back."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
-from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.blobs import Blobs, Part, too_large
-from api.db import buffered, jobs, rounds
+from api.db import jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Client, Job, Round
+from api.db.tables import Assignment, Job, Round
 from api.errors import ApiError, not_found
-from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn, StateOut
-from api.services import counting, extras, room, rules, safekeeping
+from api.schemas import AssignmentOut, LeaseOut, StateOut
+from api.services import rules
 from api.services.keys import hash_of, same
 from api.services.pace import pace
 from api.settings import Settings
 from api.settings import settings as of_process
-from fedkrso_core.errors import CoreError, PayloadError
-from fedkrso_core.expect import Expected, check_upload
 from telemetry import facts
 from telemetry.redact import redact
 
@@ -47,12 +41,12 @@ def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | No
         seat.bytes_lost, seat.bytes_down = seat.bytes_lost + seat.bytes_down, 0
         text = f"Client {seat.client} was given to {worker} (round {seat.number})"
         jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
-        facts.note(worker=worker, **_about(seat))
+        facts.note(worker=worker, **about(seat))
         found = _assignment_out(session, seat, token, settings.lease_s)
     return found.model_copy(update={"heartbeat_s": pace.heartbeat_s(engine, settings.lease_s)})
 
 
-def _about(seat: Assignment) -> dict[str, object]:
+def about(seat: Assignment) -> dict[str, object]:
     """What the log lines of a request about an assignment say."""
     return {
         "assignment": seat.id,
@@ -95,21 +89,21 @@ def heartbeat(
 ) -> LeaseOut:
     """Extends a lease and notes the step; ApiError 409 if the lease is not the caller's."""
     with writing(engine) as session:
-        seat = _leased(session, assignment_id, token)
+        seat = leased(session, assignment_id, token)
         now = time.time()
         seat.heartbeat_at, seat.lease_until = now, now + lease_s
         seat.step = max(seat.step, step)
     return LeaseOut(lease_s=lease_s, heartbeat_s=pace.heartbeat_s(engine, lease_s))
 
 
-def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
+def leased(session: Session, assignment_id: str, token: str) -> Assignment:
     """The assignment, if the caller holds it; taken up again if its lease ran out unused."""
     seat = rounds.locked(session, assignment_id)
     if seat is None:
         raise not_found("assignment", assignment_id)
-    facts.note(**_about(seat))
-    if not _is_holder(seat, token):
-        raise _stale(seat)
+    facts.note(**about(seat))
+    if not is_holder(seat, token):
+        raise stale(seat)
     if seat.state == "pending":
         seat.state, seat.error = "leased", None
         seat.lease_until = time.time() + of_process().lease_s
@@ -118,12 +112,13 @@ def _leased(session: Session, assignment_id: str, token: str) -> Assignment:
     return seat
 
 
-def _is_holder(seat: Assignment, token: str) -> bool:
+def is_holder(seat: Assignment, token: str) -> bool:
     """Whether the caller's lease is the last one, running or run out with nobody after it."""
     return seat.state in ("leased", "pending") and same(token, seat.lease_hash)
 
 
-def _stale(seat: Assignment) -> ApiError:
+def stale(seat: Assignment) -> ApiError:
+    """The refusal of a caller whose lease is not the assignment's."""
     why = f": {seat.error}" if seat.error else " under another lease"
     return ApiError(409, "stale-lease", f"assignment {seat.id} is {seat.state}{why}")
 
@@ -137,7 +132,7 @@ def fetch_state(
     that forgot them, not the method that needs them. So does what is sent once more in this round.
     """
     with writing(engine) as session:
-        seat = _leased(session, assignment_id, token)
+        seat = leased(session, assignment_id, token)
         journal = rounds.all_of(session, seat.job_id)
         for row in journal:
             if row.digest == digest and seat.needs_from <= row.number < seat.number:
@@ -160,7 +155,7 @@ def give_back(
 ) -> None:
     """A client cannot finish: the assignment waits for another, or fails after too many."""
     with writing(engine) as session:
-        seat = _leased(session, assignment_id, token)
+        seat = leased(session, assignment_id, token)
         job = session.get_one(Job, seat.job_id)
         if job.state == "paused":
             seat.attempt -= 1  # there is no room for its update: that is not the client's failure
@@ -182,115 +177,3 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     which = f"round {seat.number}, attempt {seat.attempt}"
     text = f"Client {seat.client} lost its lease ({which}): {reason}"
     jobs.add_event(session, seat.job_id, now, "lease-lost", text, client=seat.client)
-
-
-async def hand_in(
-    engine: Engine,
-    blobs: Blobs,
-    settings: Settings,
-    assignment_id: str,
-    token: str,
-    report: ReportIn,
-    declared_bytes: int | None,
-    declared_digest: str,
-    body: AsyncIterable[bytes],
-) -> AcceptedOut:
-    """Receives an update: checked at the door, then accepted in one transaction.
-
-    The same bytes again are answered as the first time; other bytes, or a lease that is not the
-    caller's, are refused with 409; a body that is not this round's update with 422.
-    """
-    if declared_bytes is not None and declared_bytes > settings.upload_limit_bytes:
-        raise too_large(settings.upload_limit_bytes)
-    await run_in_threadpool(_expectation, engine, assignment_id, token, declared_digest)
-    room.require(settings, declared_bytes)
-    part = await blobs.receive(body, settings.upload_limit_bytes)
-    try:
-        return await run_in_threadpool(
-            _accept, engine, blobs, assignment_id, token, report, declared_digest, part
-        )
-    except (ApiError, CoreError):
-        await run_in_threadpool(_count_lost, engine, assignment_id, part)
-        raise
-    finally:
-        blobs.drop(part)
-
-
-def _expectation(
-    engine: Engine, assignment_id: str, token: str, digest: str
-) -> tuple[Expected, int]:
-    """What the update must look like; refuses a caller without the lease before a byte is read."""
-    with reading(engine) as session:
-        seat = session.get(Assignment, assignment_id)
-        if seat is None:
-            raise not_found("assignment", assignment_id)
-        facts.note(**_about(seat))
-        _require_lease(seat, token, digest)
-        row = session.get_one(Round, (seat.job_id, seat.number))
-        return Expected.model_validate(row.expected), seat.num_examples
-
-
-def _require_lease(seat: Assignment, token: str, digest: str) -> None:
-    mine = same(token, seat.lease_hash)
-    if _is_holder(seat, token) or (mine and seat.state == "done" and seat.digest == digest):
-        return
-    if mine and seat.state == "done":
-        raise ApiError(409, "conflict", f"assignment {seat.id} already has other bytes")
-    raise _stale(seat)
-
-
-def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
-    """The bytes were sent all the same: they count for the job's budget."""
-    with writing(engine) as session:
-        rounds.count_lost(session, assignment_id, part.size)
-
-
-@contextmanager
-def _still_there(assignment_id: str) -> Iterator[None]:
-    """ApiError 404 if the assignment's job is deleted while its rows are looked for."""
-    try:
-        yield
-    except NoResultFound:
-        raise not_found("assignment", assignment_id) from None
-
-
-def _accept(
-    engine: Engine,
-    blobs: Blobs,
-    assignment_id: str,
-    token: str,
-    report: ReportIn,
-    declared_digest: str,
-    part: Part,
-) -> AcceptedOut:
-    if part.digest != declared_digest:
-        raise PayloadError(f"the body has sha256 {part.digest}, declared was {declared_digest}")
-    expected, num_examples = _expectation(engine, assignment_id, token, part.digest)
-    header = check_upload(part.path, expected, num_examples)
-    accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
-    kept = safekeeping.keep(engine, blobs, part)
-    with _still_there(assignment_id), writing(engine) as session:
-        place = buffered.place_of(session, assignment_id)
-        lacking = extras.lacks(session, assignment_id)
-        seat = rounds.locked(session, assignment_id)
-        if seat is None:
-            raise not_found("assignment", assignment_id)
-        _require_lease(seat, token, part.digest)
-        if seat.state == "done":
-            rounds.count_lost(session, seat.id, part.size)
-            return accepted
-        safekeeping.refer(session, kept)
-        now = time.time()
-        seat.state, seat.done_at, seat.heartbeat_at = "done", now, now
-        seat.digest, seat.bytes_up = part.digest, part.size
-        seat.metrics = header.scalars.get("metrics", {})
-        seat.peak_memory_bytes, seat.train_s = report.peak_memory_bytes, report.train_s
-        client = session.get_one(Client, (seat.job_id, seat.client))
-        client.have_round = seat.number - 1
-        if lacking == 1:  # that was it: nobody else need train
-            rounds.give_up_late(session, seat.job_id, seat.number)
-        text, data = counting.count(seat, place)
-        jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client, **data)
-        job_id = seat.job_id
-    queue.hint_advance(job_id)
-    return accepted

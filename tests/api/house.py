@@ -19,7 +19,7 @@ from api.db.session import reading, writing
 from api.db.tables import Assignment, Event, Job, Round
 from api.errors import ApiError
 from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn
-from api.services import work
+from api.services import handing_in, work
 from api.settings import Settings
 from fedkrso_core.method import Update, pack
 from fedkrso_core.payload import Payload
@@ -122,7 +122,7 @@ class House:
             yield sent
 
         return asyncio.run(
-            work.hand_in(
+            handing_in.hand_in(
                 self.engine,
                 self.store.blobs,
                 self.settings,

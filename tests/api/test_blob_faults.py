@@ -33,7 +33,7 @@ async def body():
         yield os.urandom(65536)
 
 while True:
-    blobs.keep(asyncio.run(blobs.receive(body(), 10**9)))
+    blobs.keep(asyncio.run(blobs.parts.receive(body(), 10**9)))
     print("kept", flush=True)
 """
 
@@ -96,7 +96,7 @@ def test_a_full_disk_is_enospc_and_leaves_nothing(
     part.symlink_to("/dev/full")
     monkeypatch.setattr(blobs.parts, "_new", lambda: part)
     store: dict[str, Callable[[], object]] = {
-        "received": lambda: asyncio.run(blobs.receive(large_body(), 10**9)),
+        "received": lambda: asyncio.run(blobs.parts.receive(large_body(), 10**9)),
         "written": lambda: blobs.put(bytes(3_000_000)),
     }
     with pytest.raises(OSError, match="No space left") as failed:

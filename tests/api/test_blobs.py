@@ -47,7 +47,7 @@ async def chunks(*parts: bytes, error: Exception | None = None) -> AsyncIterator
 
 
 def receive(blobs: Blobs, *parts: bytes, limit: int = 1000, error: Exception | None = None) -> Part:
-    return asyncio.run(blobs.receive(chunks(*parts, error=error), limit))
+    return asyncio.run(blobs.parts.receive(chunks(*parts, error=error), limit))
 
 
 def test_a_blob_is_named_by_its_digest(blobs: Blobs) -> None:

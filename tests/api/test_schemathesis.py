@@ -35,7 +35,7 @@ A_JOB = {"include-path-regex": "^/v1/jobs(:estimate)?$", "phases": {"coverage": 
 CONFIG = schemathesis.Config.from_dict(
     {
         # the same requests in every run
-        "generation": {"max-examples": 15, "deterministic": True, "database": "none"},
+        "generation": {"max-examples": 10, "deterministic": True, "database": "none"},
         "request-timeout": 120,
         "operations": [A_JOB],
         # the database stays between the requests to a route, and is meant to

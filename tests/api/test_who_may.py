@@ -63,6 +63,7 @@ RULES = {
     "POST /v1/assignments/claim": "worker",
     "POST /v1/assignments/{assignment_id}/heartbeat": "worker",
     "GET /v1/assignments/{assignment_id}/blobs/{digest}": "worker",
+    "GET /v1/assignments/{assignment_id}/update": "worker",
     "PUT /v1/assignments/{assignment_id}/update": "worker",
     "POST /v1/assignments/{assignment_id}/fail": "worker",
 }

@@ -18,38 +18,17 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.flow import tiny
 from tests.flow.proof import Undisturbed
+from tests.flow.tiny import WORDS
 
 FEDKRSO = str(Path(sys.executable).with_name("fedkrso"))
-WORDS = ["red", "green", "blue", "sun", "moon", "tree", "river", "stone", "wind", "fire"]
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer encoder of random weights with a real fast tokenizer."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
-    ).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=32,
-    )
-    BertForSequenceClassification(config).bert.save_pretrained(folder)
-    return folder
+    return tiny.tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")

@@ -39,13 +39,15 @@ def test_service_and_single_process_end_in_the_same_model(
     assert {p.name for p in out.iterdir()} == {"rounds.jsonl", "summary.json", "model"}
 
 
-def test_a_bad_job_is_one_readable_line_and_keys_are_private_files(
+def test_bad_jobs_private_keys_and_no_process_left_behind(
     up: Any, job: dict[str, Any], tmp_path: Path
 ) -> None:
     job["method"]["rank"] = 64
     file = tmp_path / "bad.yaml"
     file.write_text(yaml.safe_dump(job))
-    with up("--no-dashboard") as service:
+    with up() as service:
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        assert len(family) >= 5  # api, coordinator, two workers, dashboard
         refused = service.cli("submit", str(file))
         assert json.loads(service.cli("jobs", "--json").stdout)["items"] == []
         names = ("api_key", "worker_key")
@@ -53,6 +55,8 @@ def test_a_bad_job_is_one_readable_line_and_keys_are_private_files(
         modes = {(service.home / name).stat().st_mode & 0o777 for name in names}
         written = service.logs()
         database = (service.home / "fedkrso.db").read_bytes()
+    # the server of forks ends when it sees that the command has ended
+    assert not psutil.wait_procs(family, timeout=5)[1]
     assert refused.returncode == 2
     assert "method.rank" in refused.stderr
     assert "64" in refused.stderr
@@ -61,11 +65,3 @@ def test_a_bad_job_is_one_readable_line_and_keys_are_private_files(
     assert modes == {0o600}
     assert not any(key in written for key in keys)
     assert not any(key.encode() in database for key in keys)
-
-
-def test_stopping_leaves_no_process_behind(up: Any) -> None:
-    with up() as service:
-        family = psutil.Process(service.process.pid).children(recursive=True)
-        assert len(family) >= 5  # api, coordinator, two workers, dashboard
-    # the server of forks ends when it sees that the command has ended
-    assert not psutil.wait_procs(family, timeout=5)[1]

@@ -23,6 +23,7 @@ class Answer:
     status: int = 200
     body: bytes = b""
     reset: bool = False  # the connection breaks instead
+    cut: int | None = None  # the connection breaks after so many bytes of the body
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -31,11 +32,14 @@ class FakeService:
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    received: int = 0  # what it says to have of an update, whenever it is asked
 
     def gives(self, *answers: Answer) -> None:
         self.answers = list(answers)
 
     def take(self, asked: Asked) -> Answer:
+        if asked.method == "GET" and asked.path.endswith("/update"):
+            return ok({"received": self.received})
         self.asked.append(asked)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -69,7 +73,11 @@ def handler_of(service: FakeService) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
+            self.wfile.write(answer.body[: answer.cut])
+            if answer.cut is not None:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
 
         do_GET: Callable[..., None] = _answer
         do_POST: Callable[..., None] = _answer
