@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from api.errors import ApiError
 
 _BATCH_BYTES = 1024 * 1024
+_FLUSH_BYTES = 32 * 1024 * 1024
 _STALE_S = 3600.0
 
 
@@ -125,7 +126,8 @@ class Parts:
 class _Sink:
     """Hashes and writes a batch in a thread while the event loop receives the next one.
 
-    At most three batches are in memory: one that comes in, one joined and one written. The file is
+    At most three batches are in memory: one that comes in, one joined and one written. The disk is
+    kept busy meanwhile, so that little is left for the fsync that makes a blob of it. The file is
     never cut short here: a request that hangs may still be writing to it, the same bytes at the
     same places, since its name says which bytes they are.
     """
@@ -144,6 +146,8 @@ class _Sink:
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._writing: asyncio.Future[None] | None = None
+        self._flushing: asyncio.Future[None] | None = None
+        self._flushed = offset
 
     async def feed(self, chunk: bytes) -> None:
         """Takes a chunk; waits if the batch before is not written yet."""
@@ -157,6 +161,7 @@ class _Sink:
         """The part, when all of it is written."""
         await self._flush()
         await self._written()
+        await self._flushed_to_disk()
         self._file.truncate(self.size)
         self._file.close()
         if self._total is not None:
@@ -171,12 +176,15 @@ class _Sink:
             await self._flush()
             await self._written()
         finally:
+            await self._flushed_to_disk()
             self._file.close()
 
     async def abandon(self) -> None:
         """Removes the file, once no thread writes to it any more."""
         with suppress(BaseException):
             await self._written()
+        with suppress(BaseException):
+            await self._flushed_to_disk()
         with suppress(OSError):  # a full disk says so once more
             self._file.close()
         self._path.unlink(missing_ok=True)
@@ -186,11 +194,24 @@ class _Sink:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(None, self._write, batch)
+        is_idle = self._flushing is None or self._flushing.done()
+        if is_idle and self.size - self._flushed >= _FLUSH_BYTES:
+            self._flushed = self.size
+            self._flushing = loop.run_in_executor(None, self._to_disk)
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
             await asyncio.shield(writing)
+
+    async def _flushed_to_disk(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            await asyncio.shield(flushing)
+
+    def _to_disk(self) -> None:
+        with suppress(OSError):  # the fsync that counts comes later, and says it again
+            os.fsync(self._file.fileno())
 
     def _write(self, batch: list[bytes]) -> None:
         joined = b"".join(batch)
