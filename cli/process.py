@@ -105,7 +105,10 @@ class Forked:
         context.set_forkserver_preload([_PRELOADED])
         self._process = context.Process(target=_become, args=(command,), daemon=True)
         with _environment_of_the_server(command.environ):
-            self._process.start()
+            try:
+                self._process.start()
+            except EOFError as error:  # the fork server ended this very moment
+                raise OSError("the fork server does not answer") from error
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import secrets
@@ -32,6 +33,13 @@ class Part:
     size: int
 
 
+class Superseded(ApiError):
+    """A newer request sends the same body."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "conflict", "a newer request sends this update")
+
+
 class Parts:
     """A folder of unfinished bodies; those whose writer died are swept after an hour."""
 
@@ -39,6 +47,7 @@ class Parts:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._swept_at = 0.0
+        self._open: dict[str, _Sink] = {}
 
     def write(self, data: bytes) -> Part:
         """The bytes as a part."""
@@ -66,11 +75,12 @@ class Parts:
 
         A body with a name may come in several requests: each begins at an `offset` up to which
         the bytes are here already (else 416), and if the connection breaks, what came stays for
-        an hour. None as long as fewer than `total` bytes are here.
+        an hour. None as long as fewer than `total` bytes are here. The newest request has the
+        file: one before it that hangs is ended (409), or answers for it (503) from another process.
 
         OSError ENOSPC where the disk is full. Whatever else goes wrong, nothing stays.
         """
-        sink = _Sink(self._new() if name is None else self.folder / name, offset)
+        sink = await self._sink(name, offset)
         try:
             async for chunk in chunks:
                 if sink.size + len(chunk) > limit_bytes:
@@ -79,13 +89,28 @@ class Parts:
             if total is not None and sink.size < total:
                 await sink.pause()
                 return None
-            return await sink.finish()
+            # looked through under a name that nobody else opens: what was accepted stays as it is
+            return await sink.finish(None if name is None else self._new())
         except (ClientDisconnect, asyncio.CancelledError):
             await (sink.abandon() if name is None else sink.pause())
+            raise
+        except Superseded:
             raise
         except BaseException:
             await sink.abandon()
             raise
+        finally:
+            if name is not None and self._open.get(name) is sink:
+                del self._open[name]
+
+    async def _sink(self, name: str | None, offset: int) -> _Sink:
+        if name is None:
+            return _Sink(self._new(), 0)
+        if (before := self._open.pop(name, None)) is not None:
+            with suppress(OSError):
+                await before.pause()
+        sink = self._open[name] = _Sink(self.folder / name, offset)
+        return sink
 
     def received(self, name: str) -> int:
         """How many bytes of a body that comes in several requests are here."""
@@ -94,9 +119,9 @@ class Parts:
         except FileNotFoundError:
             return 0
 
-    def forget(self, name: str) -> None:
-        """Removes what came of a body."""
-        (self.folder / name).unlink(missing_ok=True)
+    def put_back(self, part: Part, name: str) -> None:
+        """Leaves a whole body to be found by its name again."""
+        part.path.replace(self.folder / name)
 
     def drop(self, part: Part) -> None:
         """Forgets a part."""
@@ -127,43 +152,64 @@ class _Sink:
     """Hashes and writes a batch in a thread while the event loop receives the next one.
 
     At most three batches are in memory: one that comes in, one joined and one written. The disk is
-    kept busy meanwhile, so that little is left for the fsync that makes a blob of it. The file is
-    never cut short here: a request that hangs may still be writing to it, the same bytes at the
-    same places, since its name says which bytes they are.
+    kept busy meanwhile, so that little is left for the fsync that makes a blob of it. No other
+    sink, of this process or another, has the file at the same time.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path, offset: int) -> None:
         self.size = offset
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         self._path = path
-        if (here := self._file.seek(0, os.SEEK_END)) < offset:
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            self._take(offset)
+        except ApiError:
             self._file.close()
-            if not here:
-                path.unlink(missing_ok=True)
-            raise ApiError(416, "wrong-offset", f"{here} bytes are here: go on from there")
-        self._file.seek(offset)
+            raise
         self._total = None if offset else hashlib.sha256()
+        self._turn = asyncio.Lock()  # between the request and a newer one that ends it
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._writing: asyncio.Future[None] | None = None
         self._flushing: asyncio.Future[None] | None = None
         self._flushed = offset
 
+    def _take(self, offset: int) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # not the file that another process had under this name and has taken away meanwhile
+            is_there = os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            is_there = False
+        if not is_there:
+            detail = "another request is still sending this update: ask again"
+            raise ApiError(503, "not-ready", detail, headers={"Retry-After": "1"})
+        here = self._file.seek(0, os.SEEK_END)
+        if here < offset:
+            raise ApiError(416, "wrong-offset", f"{here} bytes are here: go on from there")
+        self._file.seek(offset)
+        if here > offset:
+            self._file.truncate()
+
     async def feed(self, chunk: bytes) -> None:
         """Takes a chunk; waits if the batch before is not written yet."""
-        self._batch.append(chunk)
-        self._batch_bytes += len(chunk)
-        self.size += len(chunk)
-        if self._batch_bytes >= _BATCH_BYTES:
-            await self._flush()
+        async with self._turn:
+            self._require_mine()
+            self._batch.append(chunk)
+            self._batch_bytes += len(chunk)
+            self.size += len(chunk)
+            if self._batch_bytes >= _BATCH_BYTES:
+                await self._flush()
 
-    async def finish(self) -> Part:
-        """The part, when all of it is written."""
-        await self._flush()
-        await self._written()
-        await self._flushed_to_disk()
-        self._file.truncate(self.size)
-        self._file.close()
+    async def finish(self, path: Path | None) -> Part:
+        """The part, when all of it is written; under a path of its own if there is one."""
+        async with self._turn:
+            self._require_mine()
+            await self._flush()
+            await self._written()
+            await self._flushed_to_disk()
+            if path is not None:
+                self._path = self._path.replace(path)
+            self._file.close()
         if self._total is not None:
             return Part(self._path, self._total.hexdigest(), self.size)
         # what came in earlier requests was not hashed in this one
@@ -171,23 +217,31 @@ class _Sink:
         return Part(self._path, await loop.run_in_executor(None, digest_of, self._path), self.size)
 
     async def pause(self) -> None:
-        """Leaves what came where it is."""
-        try:
-            await self._flush()
-            await self._written()
-        finally:
-            await self._flushed_to_disk()
-            self._file.close()
+        """Leaves what came where it is; feeding it afterwards raises Superseded."""
+        async with self._turn:
+            if self._file.closed:
+                return
+            try:
+                await self._flush()
+                await self._written()
+            finally:
+                await self._flushed_to_disk()
+                self._file.close()
 
     async def abandon(self) -> None:
         """Removes the file, once no thread writes to it any more."""
-        with suppress(BaseException):
-            await self._written()
-        with suppress(BaseException):
-            await self._flushed_to_disk()
-        with suppress(OSError):  # a full disk says so once more
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        async with self._turn:
+            with suppress(BaseException):
+                await self._written()
+            with suppress(BaseException):
+                await self._flushed_to_disk()
+            with suppress(OSError):  # a full disk says so once more
+                self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def _require_mine(self) -> None:
+        if self._file.closed:
+            raise Superseded
 
     async def _flush(self) -> None:
         await self._written()

@@ -106,6 +106,11 @@ async def hand_in(
     except OSError as error:
         if room.is_full(error):
             blobs.drop(part)
+        else:
+            blobs.parts.put_back(part, name)
+        raise
+    except BaseException:  # an outage, say: the client need not send it all again
+        blobs.parts.put_back(part, name)
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -119,6 +120,49 @@ def test_an_update_outlives_an_outage_while_it_is_accepted(
             send(house, seat, BODY)
     assert here(house, seat) == TOTAL
     assert isinstance(send(house, seat, b"", offset=TOTAL), AcceptedOut)
+
+
+def test_a_request_that_hangs_cannot_change_what_a_newer_one_hands_in(
+    house: House, seat: AssignmentOut
+) -> None:
+    """It sends garbage first, and goes on with it after the good update was accepted."""
+    accepted = asyncio.Event()
+
+    async def garbage() -> AsyncIterator[bytes]:
+        yield b"x" * 100
+        await accepted.wait()
+        yield b"x" * (TOTAL - 100)
+
+    async def good() -> AsyncIterator[bytes]:
+        yield BODY
+
+    def request(body: AsyncIterator[bytes]) -> Any:
+        arguments = (house.engine, house.store.blobs, house.settings, seat.id, seat.lease_token)
+        report = ReportIn(peak_memory_bytes=1000, train_s=0.5)
+        return handing_in.hand_in(*arguments, report, TOTAL, DIGEST, body)
+
+    async def both() -> Any:
+        old = asyncio.create_task(request(garbage()))
+        while not parts(house):
+            await asyncio.sleep(0.01)
+        new = await request(good())
+        accepted.set()
+        return new, await asyncio.gather(old, return_exceptions=True)
+
+    new, (old,) = asyncio.run(both())
+    assert new == AcceptedOut(digest=DIGEST, bytes_up=TOTAL)
+    assert (old.status, old.kind) == (409, "conflict")
+    assert house.store.blobs.read(DIGEST) == BODY
+    assert parts(house) == []
+
+
+def test_another_process_that_receives_it_is_waited_for(house: House, seat: AssignmentOut) -> None:
+    send(house, seat, BODY[:100])
+    (name,) = parts(house)
+    with (house.store.blobs.parts.folder / name).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        is_refused(503, "not-ready", lambda: send(house, seat, BODY[100:], offset=100))
+    assert isinstance(send(house, seat, BODY[100:], offset=100), AcceptedOut)
 
 
 def test_what_was_accepted_is_known_to_be_here(house: House, seat: AssignmentOut) -> None:
