@@ -162,7 +162,7 @@ class _Sink:
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             self._take(offset)
-        except ApiError:
+        except BaseException:
             self._file.close()
             raise
         self._total = None if offset else hashlib.sha256()
