@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Role = Literal["admin", "operator", "viewer"]
-KeyRole = Literal["user", "worker"]
+KeyRole = Literal["user", "worker"]  # those that can be made by hand
 UserName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,62}$", examples=["ada", "ada@lab.example"])
 ]
@@ -105,8 +105,9 @@ class KeyOut(BaseModel):
 
     id: str = Field(examples=["5f0c6a1be2d34790"])
     prefix: str | None = Field(None, description="How the key begins; null for old keys")
-    role: KeyRole
-    user: str | None = Field(None, description="Whose it is; null for a worker's key")
+    role: Literal["user", "worker", "client"]
+    user: str | None = Field(None, description="Whose it is; null for a worker's or client's key")
+    client: str | None = Field(None, description="Id of the external client that has it")
     label: str
     state: Literal["valid", "expired", "revoked"]
     created_at: datetime

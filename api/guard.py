@@ -27,6 +27,20 @@ from api.settings import settings
 from telemetry import facts
 
 _READS = ("GET", "HEAD", "OPTIONS")
+_TARGETS = (
+    "job_id",
+    "key_id",
+    "user",
+    "project",
+    "assignment_id",
+    "invitation_id",
+    "client_id",
+)
+_FOR = {
+    "worker": "training clients",
+    "client": "the work of its external client",
+    "invitation": "an enrolment",
+}
 
 
 class Guarded(APIRoute):
@@ -65,12 +79,11 @@ class Guarded(APIRoute):
         if request.method in _READS:
             return None
         path = request.path_params
-        names = ("job_id", "key_id", "user", "project", "assignment_id")
         return Act(
             action=f"{self.tags[0] if self.tags else 'other'}.{self.endpoint.__name__}",
             address=_address(request),
             request=_request_id(),
-            target=next((str(path[name]) for name in names if name in path), None),
+            target=next((str(path[name]) for name in _TARGETS if name in path), None),
             project=path.get("project"),
         )
 
@@ -99,10 +112,10 @@ class Guarded(APIRoute):
         least = self.reads if method in _READS else self.writes
         if caller.reaches(least):
             return
-        if caller.role == "worker":
-            detail = "a key of role 'worker' is for training clients only"
-        elif least == "worker":
-            detail = f"a key of role {caller.role!r} is not for training clients"
+        if caller.role in callers.APART:
+            detail = f"a key of role {caller.role!r} is for {_FOR[caller.role]} only"
+        elif least in callers.APART:
+            detail = f"a key of role {caller.role!r} is not for {_FOR[least]}"
         else:
             detail = f"your role is {caller.role!r}; this takes the role {least!r} or above"
         raise ApiError(403, "forbidden", detail)
@@ -128,6 +141,18 @@ class ReadByMembers(Guarded):
     """What members see and admins change: projects."""
 
     reads = "viewer"
+
+
+class ForInvited(Guarded):
+    """An enrolment, with the token of an invitation."""
+
+    reads, writes = "invitation", "invitation"
+
+
+class ForClients(Guarded):
+    """What an external client does about itself."""
+
+    reads, writes = "client", "client"
 
 
 class ForWorkers(Guarded):

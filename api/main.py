@@ -12,7 +12,18 @@ from api import errors
 from api.body_limit import Envelope
 from api.deps import database
 from api.request_log import QUIET, RequestLog
-from api.routes import access, audit, catalogue, clients, health, jobs, life, metrics, projects
+from api.routes import (
+    access,
+    audit,
+    catalogue,
+    clients,
+    externals,
+    health,
+    jobs,
+    life,
+    metrics,
+    projects,
+)
 from api.services import keys
 from api.settings import settings
 from fedkrso_core import __version__
@@ -62,6 +73,10 @@ for router in (
     access.users_router,
     access.keys_router,
     projects.router,
+    externals.invitations_router,
+    externals.enrolment_router,
+    externals.externals_router,
+    externals.own_router,
     audit.router,
     health.router,
     metrics.router,

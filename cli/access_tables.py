@@ -46,6 +46,43 @@ def projects_table(projects: Sequence[Json]) -> Table:
     return table
 
 
+def invitations_table(invitations: Sequence[Json]) -> Table:
+    """A row for each invitation."""
+    table = _table("id", "project", "labels", "state", "by", "created", "expires", "client")
+    for row in invitations:
+        times = (_day(row[name]) for name in ("created_at", "expires_at"))
+        state = Text(row["state"], style=_STYLES.get(row["state"], ""))
+        by, who = Text(row["created_by"] or NONE), row["client"] or NONE
+        table.add_row(row["id"], row["project"], _labels(row), state, by, *times, who)
+    return table
+
+
+def externals_table(clients: Sequence[Json]) -> Table:
+    """A row for each external client."""
+    table = _table("id", "name", "project", "labels", "state", "device", "threads", "free memory",
+                   "version", "last heard of")  # fmt: skip
+    for row in clients:
+        hardware = row["hardware"]
+        memory = hardware["free_memory_bytes"]
+        table.add_row(
+            row["id"],
+            Text(row["name"]),
+            row["project"],
+            _labels(row),
+            Text(row["state"], style=_STYLES.get(row["state"], "")),
+            Text(hardware["device"] or NONE),
+            str(hardware["threads"] or NONE),
+            NONE if memory is None else f"{memory / 2**30:.1f} GiB",
+            Text(row["version"] or NONE),
+            _second(row["heartbeat_at"]) if row["heartbeat_at"] else NONE,
+        )
+    return table
+
+
+def _labels(row: Json) -> Text:
+    return Text(" ".join(f"{name}={value}" for name, value in row["labels"].items()) or NONE)
+
+
 def audit_table(lines: Sequence[Json]) -> Table:
     """A row for each line of the log."""
     table = _table("at", "user", "action", "target", "project", "outcome", "detail", "from")

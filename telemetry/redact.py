@@ -16,8 +16,8 @@ _SECRET_NAME = re.compile(
 )
 # (pattern, what stays of it): what is a secret by its form, whatever the text is about
 _FORMS = (
-    # an API key: its id may be seen, its secret may not
-    (re.compile(r"\bfk_([0-9a-f]{16})_[\w-]+"), rf"fk_\1_{GONE}"),
+    # an API key, or the token of an invitation: its id may be seen, its secret may not
+    (re.compile(r"\b(f[ki])_([0-9a-f]{16})_[\w-]+"), rf"\1_\2_{GONE}"),
     (re.compile(r"\bfk_(?![0-9a-f]{16}_\*)[\w-]{32,}"), f"fk_{GONE}"),
     # scheme://user:password@host, also without a user
     (re.compile(r"(\b[\w+.-]+://[^\s/:@]*:)[^\s@]+@"), rf"\1{GONE}@"),

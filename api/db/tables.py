@@ -64,13 +64,52 @@ class Key(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    role: Mapped[str] = mapped_column(String(16))  # user (then the owner's role counts) | worker
+    # user (then the owner's role counts) | worker | client
+    role: Mapped[str] = mapped_column(String(16))
     user: Mapped[str | None] = mapped_column(ForeignKey("users.name"), index=True)  # the owner
     label: Mapped[str] = mapped_column(String(100), default="", server_default="")
     prefix: Mapped[str | None] = mapped_column(String(40))  # how the key begins, if its id does
     created_at: Mapped[float]
     last_used_at: Mapped[float | None]
     expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    # of an external client, its id; no foreign key: what is revoked stays readable
+    client: Mapped[str | None] = mapped_column(String(32), index=True)
+
+
+class Invitation(Table):
+    """Lets one external client enrol, once; of its token only the SHA-256 is kept."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (Index(None, "project", "created_at"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64))
+    project: Mapped[str] = mapped_column(String(64))
+    labels: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    expires_at: Mapped[float]
+    used_at: Mapped[float | None]
+    client: Mapped[str | None] = mapped_column(String(32))  # who enrolled with it
+    revoked_at: Mapped[float | None]
+
+
+class External(Table):
+    """A client that enrolled from outside: a data owner with a key of its own."""
+
+    __tablename__ = "externals"
+    __table_args__ = (Index(None, "project", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    project: Mapped[str] = mapped_column(String(64))
+    labels: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    invitation: Mapped[str] = mapped_column(String(32))
+    heartbeat_at: Mapped[float | None]  # none: its key was never used
+    version: Mapped[str | None] = mapped_column(String(64))
+    hardware: Mapped[dict[str, Any]]
     revoked_at: Mapped[float | None]
 
 

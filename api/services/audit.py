@@ -12,7 +12,8 @@ from api.db import audit
 from api.db.audit import Act
 from api.db.session import reading, writing
 from api.db.tables import Audit
-from api.errors import ApiError, not_found
+from api.errors import ApiError
+from api.services import projects
 from api.services.callers import Caller
 from api.services.views import moment
 
@@ -41,9 +42,7 @@ def page(
     limit: int,
 ) -> AuditPage:
     """Lines of the log, newest first: an admin's all of them, a member's those of the projects."""
-    if project is not None and not caller.sees(project):
-        raise not_found("project", project)
-    seen = caller.projects if project is None else frozenset({project})
+    seen = projects.narrowed(caller, project)
     with reading(engine) as session:
         found = audit.page(session, seen, user, after, limit + 1)
     shown = found[:limit]

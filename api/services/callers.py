@@ -11,30 +11,39 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.db import access
+from api.db import access, externals
 from api.db.session import reading, writing
-from api.db.tables import Job, Key, User
+from api.db.tables import External, Invitation, Job, Key, User
 from api.errors import ApiError, not_found
 from api.services.keys import hash_of, id_in, same
 
-CallerRole = Literal["admin", "operator", "viewer", "worker"]
+CallerRole = Literal["admin", "operator", "viewer", "worker", "client", "invitation"]
 RANK: dict[str, int] = {"viewer": 1, "operator": 2, "admin": 3}
+# beside the users' roles: who trains, with the service's data or with their own, and who may enrol
+APART: dict[str, tuple[str, ...]] = {
+    "worker": ("worker",),
+    "client": ("client",),
+    "invitation": ("invitation",),
+}
 _NOTE_EVERY_S = 60.0
+_HEARTBEAT_EVERY_S = 10.0
 # a key's last use is not worth waiting for a lock
 _PATIENCE_S = 0.2
 _noted: dict[str, float] = {}
 _WORDS = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_TOKEN = re.compile(r"fi_([0-9a-f]{16})_[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who a request is from."""
 
-    key: str  # the key's id
+    key: str  # the id of the key, or of the invitation
     role: CallerRole
     user: str | None = None
     projects: frozenset[str] | None = None  # None: all
     key_expires_at: float | None = None
+    client: str | None = None  # an external client's id
 
     @property
     def is_admin(self) -> bool:
@@ -46,10 +55,10 @@ class Caller:
         return self.projects is None or project in self.projects
 
     def reaches(self, least: str) -> bool:
-        """Whether the caller's role is this one or above it; worker stands apart."""
-        if least == "worker" or self.role == "worker":
-            return self.role == least
-        return RANK[self.role] >= RANK[least]
+        """Whether the caller's role is this one or above it; those of clients stand apart."""
+        if least in APART:
+            return self.role in APART[least]
+        return RANK.get(self.role, 0) >= RANK[least]
 
 
 def authenticate(engine: Engine, authorization: str | None) -> Caller:
@@ -59,11 +68,28 @@ def authenticate(engine: Engine, authorization: str | None) -> Caller:
         raise ApiError(401, "unauthorized", "send the header Authorization: Bearer KEY")
     secret, now = found[1], time.time()
     with reading(engine) as session:
+        if secret.startswith("fi_"):
+            return _invited(session, secret, now)
         key = _valid_key(session, secret, now)
         caller = _caller(session, key)
-    if now - max(key.last_used_at or 0.0, _noted.get(key.id, 0.0)) >= _NOTE_EVERY_S:
-        _note_use(engine, key.id, now)
+    if now - max(key.last_used_at or 0.0, _noted.get(key.id, 0.0)) >= _pause_s(caller):
+        _note_use(engine, key.id, caller.client, now)
     return caller
+
+
+def _pause_s(caller: Caller) -> float:
+    return _NOTE_EVERY_S if caller.client is None else _HEARTBEAT_EVERY_S
+
+
+def _invited(session: Session, token: str, now: float) -> Caller:
+    """Whoever has the token of an invitation may enrol, and nothing else."""
+    found = _TOKEN.fullmatch(token)
+    row = session.get(Invitation, found[1]) if found else None
+    if row is None or not same(token, row.hash) or row.revoked_at is not None:
+        raise ApiError(401, "unauthorized", "the invitation is unknown or revoked")
+    if row.expires_at <= now:
+        raise ApiError(401, "unauthorized", f"the invitation {row.id} has expired")
+    return Caller(row.id, "invitation", projects=frozenset())
 
 
 def _valid_key(session: Session, secret: str, now: float) -> Key:
@@ -82,6 +108,8 @@ def _valid_key(session: Session, secret: str, now: float) -> Key:
 def _caller(session: Session, key: Key) -> Caller:
     if key.role == "worker":
         return Caller(key.id, "worker", projects=frozenset(), key_expires_at=key.expires_at)
+    if key.role == "client":
+        return _client(session, key)
     user = session.get(User, key.user) if key.user is not None else None
     if user is None or user.disabled_at is not None:
         raise ApiError(401, "unauthorized", "the user of this API key is disabled")
@@ -89,12 +117,22 @@ def _caller(session: Session, key: Key) -> Caller:
     return Caller(key.id, user.role, user.name, seen, key.expires_at)  # type: ignore[arg-type]
 
 
-def _note_use(engine: Engine, key_id: str, now: float) -> None:
+def _client(session: Session, key: Key) -> Caller:
+    row = session.get(External, key.client)
+    if row is None or row.revoked_at is not None:
+        raise ApiError(401, "unauthorized", "the client of this API key is revoked")
+    seen = frozenset({row.project})
+    return Caller(key.id, "client", None, seen, key.expires_at, row.id)
+
+
+def _note_use(engine: Engine, key_id: str, client: str | None, now: float) -> None:
     """Notes a key's use; a database that is busy or full costs the note, not the request."""
     _noted[key_id] = now
     try:
         with writing(engine, patience_s=_PATIENCE_S) as session:
             access.note_use(session, key_id, now)
+            if client is not None:
+                externals.note_heartbeat(session, client, now)
     except SQLAlchemyError:
         pass
 

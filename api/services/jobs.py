@@ -90,9 +90,7 @@ def page(
     project: str | None = None,
 ) -> JobPage:
     """Jobs that the caller sees, newest first; ApiError 404 for the project of others."""
-    if project is not None and not caller.sees(project):
-        raise not_found("project", project)
-    seen = caller.projects if project is None else frozenset({project})
+    seen = projects.narrowed(caller, project)
     with reading(engine) as session:
         cursor = None if after is None else visible_job(session, caller, after)
         found = jobs.page(session, state, cursor, limit + 1, seen)

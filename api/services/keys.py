@@ -75,7 +75,7 @@ def create(engine: Engine, caller: Caller, asked: KeyIn) -> KeyMade:
     with writing(engine) as session:
         if owner is not None and session.get(User, owner) is None:
             raise not_found("user", owner)
-        return _make(session, asked.role, owner, asked.label, now, _capped(caller, expires_at))
+        return make(session, asked.role, owner, asked.label, now, _capped(caller, expires_at))
 
 
 def _capped(caller: Caller, expires_at: float | None) -> float | None:
@@ -86,7 +86,7 @@ def _capped(caller: Caller, expires_at: float | None) -> float | None:
     return min(ends)
 
 
-def _make(
+def make(
     session: Session,
     role: str,
     owner: str | None,
@@ -94,12 +94,13 @@ def _make(
     now: float,
     expires_at: float | None,
 ) -> KeyMade:
+    """A new key in this transaction."""
     key_id = secrets.token_hex(8)
     secret = f"fk_{key_id}_{secrets.token_urlsafe(32)}"
     key = _row(key_id, hash_of(secret), role, owner, label, now, expires_at)
     session.add(key)
     session.flush()
-    audit.about(target=key_id, detail=f"key of {owner or 'workers'}, label {label!r}")
+    audit.about(target=key_id, detail=f"key of {owner or role}, label {label!r}")
     return KeyMade(**_out(key).model_dump(), key=secret)
 
 
@@ -144,7 +145,7 @@ def revoke(engine: Engine, caller: Caller, key_id: str) -> KeyOut:
     with writing(engine) as session:
         key = _mine(session, caller, key_id)
         key.revoked_at = key.revoked_at or time.time()
-        audit.about(detail=f"key of {key.user or 'workers'}, label {key.label!r}")
+        audit.about(detail=f"key of {key.user or key.role}, label {key.label!r}")
         return _out(key)
 
 
@@ -159,7 +160,8 @@ def rotate(engine: Engine, caller: Caller, key_id: str, grace_s: int) -> KeyMade
         if (state := _state(old, now)) != "valid":
             raise ApiError(409, "conflict", f"key {key_id} is {state}: make a new one")
         ends = _capped(caller, old.expires_at)
-        made = _make(session, old.role, old.user, old.label, now, ends)
+        made = make(session, old.role, old.user, old.label, now, ends)
+        session.get_one(Key, made.id).client = old.client
         audit.about(target=key_id, detail=f"new key {made.id}")
         if grace_s:
             old.expires_at = min(old.expires_at or now + grace_s, now + grace_s)
@@ -187,6 +189,7 @@ def _out(key: Key) -> KeyOut:
         prefix=key.prefix,
         role=key.role,  # type: ignore[arg-type]
         user=key.user,
+        client=key.client,
         label=key.label,
         state=_state(key, time.time()),
         created_at=moment(key.created_at),

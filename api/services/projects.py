@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.access_schemas import ProjectChange, ProjectIn, ProjectOut
-from api.db import access, audit
+from api.db import access, audit, externals
 from api.db.access import DEFAULT_PROJECT
 from api.db.session import reading, writing
 from api.db.tables import Member, Project
@@ -42,6 +42,13 @@ def choose(caller: Caller, asked: str | None) -> str:
         return own[0]
     allowed = f"say which project, such as ?project={own[0]}" if own else "you are in no project"
     raise ApiError(422, "invalid-request", f"no project was given: {allowed}")
+
+
+def narrowed(caller: Caller, asked: str | None) -> frozenset[str] | None:
+    """The project asked for, else all that the caller sees (None: every one); ApiError 404."""
+    if asked is not None and not caller.sees(asked):
+        raise not_found("project", asked)
+    return caller.projects if asked is None else frozenset({asked})
 
 
 def require_room(session: Session, name: str, default_limit: int) -> None:
@@ -103,9 +110,13 @@ def remove(engine: Engine, name: str) -> None:
         count = access.count_jobs(session, name)
         if count:
             raise ApiError(409, "conflict", f"project {name!r} has {count} jobs: it must be empty")
+        if clients := externals.count_active(session, name):
+            detail = f"project {name!r} has {clients} external clients: revoke them first"
+            raise ApiError(409, "conflict", detail)
         if name == DEFAULT_PROJECT:
             raise ApiError(409, "conflict", f"project {name!r} cannot be removed")
         access.remove_members(session, name)
+        externals.remove_invitations(session, name)
         session.delete(project)
 
 

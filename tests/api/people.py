@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from api.access_schemas import KeyIn, KeyMade, ProjectIn, Role, UserIn
-from api.services import keys, projects, users
+from api.client_schemas import EnrolIn, Enrolled, InvitationIn
+from api.services import callers, enrolment, invitations, keys, projects, users
 from api.services.callers import Caller
 
 ADMIN = Caller(key="0" * 16, role="admin", user="root")
@@ -31,6 +32,16 @@ def key(engine: Engine, name: str, expires_in_s: int | None = None) -> KeyMade:
 
 def worker(engine: Engine) -> KeyMade:
     return keys.create(engine, ADMIN, KeyIn(role="worker"))
+
+
+def external(
+    engine: Engine, name: str, project: str = "default", labels: dict[str, str] | None = None
+) -> Enrolled:
+    """An external client that has enrolled."""
+    asked = InvitationIn(project=project, labels=labels or {})
+    made = invitations.create(engine, ADMIN, asked)
+    caller = callers.authenticate(engine, f"Bearer {made.token}")
+    return enrolment.enrol(engine, caller, EnrolIn(name=name))
 
 
 def bearer(made: KeyMade | str) -> dict[str, str]:

@@ -7,7 +7,11 @@ from typing import Any
 
 from schemathesis.generation.case import Case
 
+from api.client_schemas import InvitationIn
 from api.schemas import AssignmentOut
+from api.services import invitations
+from tests.api import people
+from tests.api.exchange import as_user, as_worker
 from tests.api.house import House
 
 
@@ -19,6 +23,18 @@ class Seeded:
         self.done = house.open_job(clients=1)
         house.finish_round(self.done)
         self._start()
+
+        self.external = people.external(house.engine, "a")
+        asked = InvitationIn(expires_in_s=3600)
+        self.invitation = invitations.create(house.engine, people.ADMIN, asked)
+
+    def role_of(self, tags: list[str]) -> dict[str, str]:
+        """Who asks a route with these tags."""
+        if "enrolment" in tags:
+            return people.bearer(self.invitation.token)
+        if "this client" in tags:
+            return people.bearer(self.external.key)
+        return as_worker() if "clients" in tags else as_user()
 
     def _start(self) -> None:
         self.running = self.house.open_job(clients=20, rounds=3)
@@ -36,6 +52,8 @@ class Seeded:
             "number": 1,
             "assignment_id": self.seat.id,
             "digest": self.seat.states[0].digest,
+            "invitation_id": self.invitation.id,
+            "client_id": self.external.client.id,
         }
         case.path_parameters |= {n: known[n] for n in case.path_parameters if n in known}
         return {"X-Lease-Token": self.seat.lease_token}

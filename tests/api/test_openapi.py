@@ -42,6 +42,10 @@ def test_every_operation_has_a_tag() -> None:
         ("projects",),
         ("keys",),
         ("audit",),
+        ("invitations",),
+        ("enrolment",),
+        ("external clients",),
+        ("this client",),
         ("health",),
     }
 

@@ -16,7 +16,6 @@ from schemathesis.python.asgi import ASGIClient, shutdown_lifespans
 from schemathesis.specs.openapi import checks
 
 from api.main import app
-from tests.api.exchange import as_user, as_worker
 from tests.api.house import House
 from tests.api.seeded import Seeded
 
@@ -70,7 +69,7 @@ def is_quick(body: Any, small: Json) -> Any:
 def test_every_answer_is_one_that_is_documented(
     case: Case, seeded: Seeded, web: ASGIClient, tiny_job: Callable[..., Json]
 ) -> None:
-    role = as_worker() if "clients" in case.operation.tags else as_user()
+    role = seeded.role_of(case.operation.tags)
     case.body = is_quick(case.body, tiny_job())
     headers = role | seeded.fill_in(case)
     case.call_and_validate(session=web, headers=headers, checks=CHECKS)
