@@ -48,6 +48,11 @@ def hint_training(count: int) -> None:
         _send(queues.TRAIN_TASK, broker().clients, count)
 
 
+def hint_forget() -> None:
+    """Tells the clients' workers that jobs are gone of which they may keep something."""
+    _send(queues.FORGET_TASK, broker().clients, 1)
+
+
 def hint_advance(job_id: str) -> None:
     """Tells a coordinator to look at a job."""
     _send(queues.ADVANCE_TASK, broker().coordinator, 1, job_id)

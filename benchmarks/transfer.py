@@ -48,7 +48,7 @@ async def update(
     assignment_id: str, request: Request, engine: Database, blobs: BlobStore, settings: Config
 ) -> Any:
     """The side to compare with: the body is in memory before anything is done with it."""
-    from api.schemas import ReportIn
+    from api.assignment_schemas import ReportIn
 
     async def one() -> AsyncIterator[bytes]:
         yield await request.body()

@@ -76,7 +76,7 @@ def _round_row(item: Json, metric_names: Sequence[str]) -> dict[str, Any]:
         "Round": item["round"],
         "State": item["state"],
         "Clients": f"{item['done']} of {len(item['clients'])}",
-        **{name.capitalize(): item["metrics"].get(name, nan) for name in metric_names},
+        **{words.metric_name(name): item["metrics"].get(name, nan) for name in metric_names},
         "Up (MB)": _mb(item["bytes_up"]),
         "Down (MB)": _mb(item["bytes_down"]),
         "Peak memory (MB)": _mb(item["peak_memory_bytes"] or None),

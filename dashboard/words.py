@@ -39,6 +39,19 @@ def size(number: float | None) -> str:
     return f"{shown:.0f} {name}" if shown >= 100 else f"{shown:.1f} {name}"
 
 
+def metric_name(name: str) -> str:
+    """A metric as a heading: worst_client is Worst client."""
+    return name.replace("_", " ").capitalize()
+
+
+def worst(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Where models are personal: which client's is the worst, with its own figure."""
+    for name in ("accuracy", "loss"):
+        if (value := metrics.get(f"worst_{name}")) is not None:
+            return {"Worst client": f"{metrics['worst_client']:.0f}: {value:.3f}"}
+    return {}
+
+
 def metric(metrics: Mapping[str, float], name: str) -> str:
     """A metric with three decimals, or a dash before the first evaluation."""
     value = metrics.get(name)

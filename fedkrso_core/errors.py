@@ -26,6 +26,10 @@ class MethodError(CoreError):
         self.field = field
 
 
+class MemoryLost(CoreError):
+    """A client's own state between rounds is not where it was kept."""
+
+
 class DataError(CoreError):
     """A data set that is missing, unreadable or lacks a column."""
 

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
+from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import check_memory
+from fedkrso_core.local_head import require_head
 from fedkrso_core.method import Method
 from fedkrso_core.methods import METHODS
 from fedkrso_core.models import load_tokenizer, shapes_only
@@ -53,14 +55,24 @@ def examine(spec: JobSpec) -> Examined:
 
 def check_method(method: MethodSpec, config: Any, model: nn.Module, spec: JobSpec) -> None:
     """SpecError if this method cannot train this model as the job asks."""
+    chosen = method_of(spec, method.name)
     try:
-        METHODS[method.name].check(config, model, spec.local)
+        chosen.check(config, model, spec.local)
     except MethodError as error:
         field = f"method.{error.field}" if error.field else "method"
         value = getattr(config, error.field) if error.field else method.name
         raise SpecError([Problem(field, str(error), value)]) from None
+    if spec.local_head:
+        _check_local_head(METHODS[method.name], config, model)
     if spec.rounds.buffered:
-        _check_stale(METHODS[method.name], config, spec)
+        _check_stale(chosen, config, spec)
+
+
+def _check_local_head(method: Method, config: Any, model: nn.Module) -> None:
+    try:
+        require_head(method, config, model)
+    except MethodError as error:
+        raise SpecError([Problem("local_head", str(error), True)]) from None
 
 
 def _check_stale(method: Method, config: Any, spec: JobSpec) -> None:

@@ -11,6 +11,11 @@ from fedkrso_core import engine
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
 
+_PERSONAL = (
+    "- personal models: this is the part that the clients share, merged into the base model; what "
+    "each keeps for itself is not in it, and the metrics are those of the clients' own models"
+)
+
 
 def summarize(
     workload: Workload,
@@ -29,6 +34,7 @@ def summarize(
         "method": spec.method.name,
         "rounds": len(rounds),
         "stopped": stopped,
+        "personal": workload.method.is_personal,
         "metrics": measured[-1] if measured else {},
         "totals": engine.totals([dict(r) for r in rounds]),
         "model_sha256": model_sha256,
@@ -80,6 +86,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             f"- labels: {', '.join(summary['labels'])}",
             f"- weights: sha256 `{summary['model_sha256']}`",
             f"- data: sha256 `{summary['data_sha256']}`",
+            *([_PERSONAL] if summary.get("personal") else []),
             *([f"- stopped early: {summary['stopped']}"] if summary.get("stopped") else []),
             "",
             "## Rounds",

@@ -65,6 +65,13 @@ class GlobalModel:
             self.method.materialize(self.config, self.model, chain[-1].fetch())
         return self.model
 
+    def personalize(self, chain: Sequence[StateRef], state: Payload, memory: Payload) -> nn.Module:
+        """The own model of a client with this memory, of a state that follows on the chain."""
+        assert self.method.personalize is not None
+        self.for_training(chain)
+        self.method.personalize(self.config, self.model, state, memory)
+        return self.model
+
     def sha256(self) -> str:
         """Digest of the weights that are in the model now."""
         return tensors_sha256(weights_of(self.model))

@@ -32,8 +32,9 @@ class Client:
     """What a method's client half knows of the client it trains for.
 
     `batches()` yields exactly `local.steps` batches (input_ids, attention_mask, labels, ...),
-    derived from (seed, round, client). `memory` is the client's own state between rounds; it is
-    not traffic. `on_step(n)` is called after the n-th optimizer step.
+    derived from (seed, round, client). `memory` is the client's own state between rounds: what its
+    last accepted update had as `Update.memory`, empty before the first. It is not traffic.
+    `on_step(n)` is called after the n-th optimizer step.
     """
 
     id: int
@@ -103,6 +104,7 @@ class Method:
     rebase(config, model, state, began, update, weight)        server; -> the update as one of the
                                                                round after `state`
     materialize(config, model, state) -> None                  puts a state into `model`
+    personalize(config, model, state, memory) -> None          the same, for a client's own model
 
     Bytes are forecast from shapes alone (see `estimate.traffic`). So `expect` must give the same
     names and shapes in every round, and a tensor of the new state may depend, in name and shape,
@@ -113,6 +115,12 @@ class Method:
     and multiplied by `weight`; `model` has the base's weights, for what state 0 does not hold. It
     may rename tensors, but not depend on their values. None: the method has no buffered rounds.
     `check_stale(config, local)` raises a MethodError for settings under which it would be inexact.
+
+    `personalize` says that models are personal: parts stay with the client, in `Update.memory`. It
+    is called in place of `materialize` for the newest state and puts the own model of the client
+    with this memory into `model`. Clients measure that with the state that `aggregate` makes of
+    their own update alone (see `personal`); the global model, without any client's parts, is what
+    `materialize` gives and what is exported. None: there is one model, the global one.
     """
 
     name: str
@@ -130,6 +138,12 @@ class Method:
     sends: Callable[[Any, Client], Collection[str]] = nothing_optional
     rebase: Callable[[Any, nn.Module, Payload, Payload, Update, float], Update] | None = None
     check_stale: Callable[[Any, LocalSpec], None] = always_exact
+    personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether each client ends with a model of its own."""
+        return self.personalize is not None
 
 
 _DTYPES = {

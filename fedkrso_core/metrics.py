@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+NAMES = ("accuracy", "loss", "f1", "mcc")  # of an evaluation
+
 
 def classification_metrics(
     truth: np.ndarray, predicted: np.ndarray, num_labels: int

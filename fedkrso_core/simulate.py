@@ -14,11 +14,13 @@ from typing import Any
 from fedkrso_core import engine
 from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.check import check
+from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
 from fedkrso_core.export import summarize, write_folder
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
+from fedkrso_core.personal import Report, round_metrics
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.stale import Counted
 from fedkrso_core.virtual import VirtualRounds, Visit, drawn
@@ -75,6 +77,8 @@ class _Job:
     states: list[Path] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
     have: dict[int, int] = field(default_factory=dict)
+    memories: dict[int, MemoryRef | None] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
     closed_at: list[float] = field(default_factory=list)
     stopped: str | None = None
 
@@ -132,6 +136,7 @@ class _Job:
             "clients": [visit.client for visit in counted],
             "staleness": [number - visit.began for visit in counted],
         }
+        self.reports = []
         uploads = [self._client(number, visit, record) for visit in counted]
         start = time.perf_counter()
         new_state = self.workload.aggregate(state, uploads)
@@ -154,6 +159,10 @@ class _Job:
         return bytes_down
 
     def _evaluate(self, record: dict[str, Any]) -> None:
+        """Measures the model after a round, where models are personal from what clients report."""
+        if self.workload.method.is_personal:
+            record["metrics"] = round_metrics(self.reports)
+            return
         start = time.perf_counter()
         self.workload.global_model.materialize(self.chain())
         record["metrics"] = self.workload.evaluate()
@@ -162,14 +171,19 @@ class _Job:
     def _client(self, number: int, visit: Visit, record: dict[str, Any]) -> Counted:
         """One client's part of the job; the body of its upload lies in a file."""
         chain = [_state(self.states[n]) for n in engine.needed(self.workload.method, visit.began)]
+        memory = ClientMemory(self.folder / "memory")
         trained = self.workload.train(
             chain,
             visit.client,
             visit.began,
             lambda step: self.on_step(number, visit.client, step),
+            memory.load(visit.client, self.memories.get(visit.client)),
         )
+        update = trained.update
+        self.memories[visit.client] = memory.save(visit.client, visit.began, update.memory)
+        self.reports.append(Report(visit.client, update.num_examples, update.metrics))
         record["seconds"]["train"] = round(record["seconds"]["train"] + trained.seconds, 3)
-        body = pack(trained.update)
+        body = pack(update)
         record["bytes_up"] += len(body)
         record["peak_memory_bytes"] = max(record["peak_memory_bytes"], trained.peak_memory_bytes)
         path = self.folder / f"update-{visit.client}.safetensors"

@@ -150,6 +150,12 @@ class EvaluateSpec(_Strict):
 
     every: int = Field(1, ge=1, description="Rounds between evaluations; the last always counts")
     batch_size: int = Field(64, ge=1, le=65_536, description="Rows in an evaluation batch")
+    own_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Validation rows that a client measures its own model on, where models are "
+        "personal; empty: all",
+    )
 
 
 class BudgetSpec(_Strict):
@@ -194,6 +200,9 @@ class JobSpec(_Strict):
     )
     local: LocalSpec = LocalSpec()
     method: MethodSpec = MethodSpec()
+    local_head: bool = Field(
+        False, description="The classifier stays with the client and does not travel"
+    )
     evaluate: EvaluateSpec = EvaluateSpec()
     budget: BudgetSpec = BudgetSpec()
     priority: int = Field(

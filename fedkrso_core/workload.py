@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedkrso_core import personal
 from fedkrso_core.batches import Encoder, evaluation_batches, training_batches
 from fedkrso_core.data import Examples, load
 from fedkrso_core.data.partition import divide
 from fedkrso_core.errors import DataError
 from fedkrso_core.evaluate import evaluate
 from fedkrso_core.global_model import GlobalModel, StateRef
+from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import lean_model
 from fedkrso_core.memory import measured
 from fedkrso_core.method import Client, Method, Update
-from fedkrso_core.methods import METHODS
 from fedkrso_core.models import load_model, load_tokenizer
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import derive, generator
@@ -67,7 +68,7 @@ class Workload:
 
     def __init__(self, spec: JobSpec, folder: Path, device: torch.device) -> None:
         self.spec, self.device = spec, device
-        self.method: Method = METHODS[spec.method.name]
+        self.method: Method = method_of(spec)
         self.config: Any = self.method.Config(**spec.method.options)
         self.shares = shares_of(spec)
         names = self.shares.train.label_names
@@ -94,17 +95,45 @@ class Workload:
         client: int,
         round_number: int,
         on_step: Callable[[int], None] = lambda _: None,
+        memory: Payload | None = None,
     ) -> Trained:
-        """A client's round: from the global model of the chain to its update."""
+        """A client's round: from the global model of the chain and its memory to its update."""
         received = chain[-1].fetch()
         self.global_model.for_training(chain)
         torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
-        who = self._client(client, round_number, on_step)
+        who = replace(self._client(client, round_number, on_step), memory=memory or Payload())
         began = time.perf_counter()
         local = self.spec.local
         with lean_model(self.global_model.model, local), measured(self.device) as peak:
             update = self.method.train(self.config, self.global_model.model, received, who)
-        return Trained(update, peak.bytes, round(time.perf_counter() - began, 3))
+        seconds = round(time.perf_counter() - began, 3)
+        if self.method.is_personal and personal.measures(self.spec, round_number):
+            update = self._measured(chain, received, update, lambda: on_step(local.steps))
+        return Trained(update, peak.bytes, seconds)
+
+    def _measured(
+        self,
+        chain: Sequence[StateRef],
+        received: Payload,
+        update: Update,
+        before_batch: Callable[[], None],
+    ) -> Update:
+        """The update with the metrics of the client's own model."""
+        update = _apart(update)
+        own = self.method.aggregate(self.config, received, [update])
+        self.global_model.personalize(chain, own, update.memory)
+        found = self.evaluate(before_batch, self._own_validation)
+        metrics = {f"{personal.OWN}{name}": value for name, value in found.items()}
+        return replace(update, metrics={**update.metrics, **metrics})
+
+    @cached_property
+    def _own_validation(self) -> Examples:
+        """The rows that every client measures its own model on."""
+        everything, most = self.shares.validation, self.spec.evaluate.own_rows
+        if most is None or most >= len(everything):
+            return everything
+        rng = generator(self.spec.seed, "own-validation")
+        return everything.select(sorted(rng.permutation(len(everything))[:most]))
 
     def _client(self, client: int, round_number: int, on_step: Callable[[int], None]) -> Client:
         local, rows = self.spec.local, self.shares.rows[client]
@@ -127,8 +156,19 @@ class Workload:
         updates = in_one_round(self.method, self.config, rounds, base, state, counted)
         return self.method.aggregate(self.config, state, updates)
 
-    def evaluate(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Metrics on the validation rows of the model that was put together last."""
+    def evaluate(
+        self, before_batch: Callable[[], None] = lambda: None, rows: Examples | None = None
+    ) -> dict[str, float]:
+        """Metrics, on the validation rows or others, of the model that was put together last."""
         size = self.spec.evaluate.batch_size
-        batches = evaluation_batches(self.encoder, self.shares.validation, size)
+        batches = evaluation_batches(self.encoder, rows or self.shares.validation, size)
         return evaluate(self.global_model.model, batches, before_batch)
+
+
+def _apart(update: Update) -> Update:
+    """The update with tensors of its own: those of a method may be the model's very parameters."""
+
+    def copies(payload: Payload) -> Payload:
+        return replace(payload, tensors={n: t.detach().clone() for n, t in payload.tensors.items()})
+
+    return replace(update, upload=copies(update.upload), memory=copies(update.memory))

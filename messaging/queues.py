@@ -17,6 +17,7 @@ from kombu.transport import TRANSPORT_ALIASES
 TRANSPORT_ALIASES["filesystem"] = "messaging.files:Transport"
 
 TRAIN_TASK = "worker.train"
+FORGET_TASK = "worker.forget"
 ADVANCE_TASK = "coordinator.advance"
 EXPORT_TASK = "coordinator.export"
 COLLECT_TASK = "coordinator.collect"
@@ -87,6 +88,7 @@ class Broker:
             "task_queues": [self._queue(self.clients), self._queue(self.coordinator)],
             "task_routes": {
                 TRAIN_TASK: clients,
+                FORGET_TASK: clients,
                 ADVANCE_TASK: coordinator,
                 EXPORT_TASK: coordinator,
                 COLLECT_TASK: coordinator,

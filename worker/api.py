@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ class Api:
         body = {"worker": worker}
         answer = _checked(self._http.post("/v1/assignments/claim", json=body, timeout=_CLAIM_S))
         return None if answer.status_code == 204 else answer.json()
+
+    def gone(self, jobs: Sequence[str]) -> list[str]:
+        """Those of the jobs that were deleted; not retried, it is asked again some time."""
+        answer = self._http.post("/v1/assignments/gone", json={"jobs": list(jobs)})
+        return list(_checked(answer).json()["gone"])
 
     def heartbeat(self, assignment: dict[str, Any], step: int) -> float:
         """Keeps the lease; seconds until the next one. LeaseLost if it is gone.

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import CoreError
 from fedkrso_core.global_model import StateRef
@@ -30,6 +31,7 @@ from worker.api import Api, LeaseLost, Refused
 from worker.stop import Stop
 
 _log = logging.getLogger("worker")
+_ASK_OF = 1000  # jobs at once
 _KEEP_STATES_S = 7 * 24 * 3600
 
 
@@ -57,16 +59,20 @@ class Progress:
 class ClientProcess:
     """A process that trains clients, one at a time; keeps the model of the last job loaded."""
 
-    def __init__(self, api: Api, folder: Path, stop: Stop | None = None) -> None:
+    def __init__(
+        self, api: Api, folder: Path, stop: Stop | None = None, memory: Path | None = None
+    ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.stop = stop or Stop()
         self._api, self._device = api, prepare_process()
         self._states = folder / "states"
+        self._memory = memory or folder / "memory"
         self._dense = folder / "dense" / str(os.getpid())
         self._loaded: tuple[str, Workload] | None = None
         self._settled = False
         _forget_dead(folder / "dense")
         _forget_old(self._states)
+        self.forget_gone()
 
     def drain(self, patience_s: float = math.inf) -> bool:
         """Works until nothing waits: a hint that got lost costs nothing while others come.
@@ -132,13 +138,32 @@ class ClientProcess:
             workload = self._workload(assignment)
         with tracing.span("train"):
             place = (assignment["client"], assignment["round"])
-            trained = workload.train(chain, *place, progress.on_step)
+            memory, known = ClientMemory(self._memory / assignment["job"]), assignment.get("memory")
+            begins_with = memory.load(assignment["client"], MemoryRef(**known) if known else None)
+            trained = workload.train(chain, *place, progress.on_step, begins_with)
+            kept = memory.save(*place, trained.update.memory)  # before anybody counts on it
         if not self._settled:  # by now all is loaded that trainings of this job need
             settle()
             self._settled = True
-        report = {"peak_memory_bytes": trained.peak_memory_bytes, "train_s": trained.seconds}
+        report: dict[str, Any] = {
+            "peak_memory_bytes": trained.peak_memory_bytes,
+            "train_s": trained.seconds,
+            **({} if kept is None else {"memory_sha256": kept.sha256}),
+        }
         with tracing.span("upload"):
             self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
+
+    def forget_gone(self) -> None:
+        """Removes what is kept of jobs that were deleted: states, and what clients remember."""
+        for folder in (self._states, self._memory):
+            kept = sorted(job.name for job in folder.glob("*") if job.is_dir())
+            try:
+                for start in range(0, len(kept), _ASK_OF):
+                    for job in self._api.gone(kept[start : start + _ASK_OF]):
+                        shutil.rmtree(folder / job, ignore_errors=True)
+            except (httpx.HTTPError, Refused, LeaseLost) as error:
+                _log.warning("cannot ask which jobs are gone: %s", error)
+                return
 
     def _journal(self, assignment: dict[str, Any], progress: Progress) -> list[StateRef]:
         """Downloads the states that this client lacks; those it was sent before are kept here."""
@@ -165,6 +190,7 @@ class ClientProcess:
             made.require_data(assignment["data_sha256"])
             self._loaded = (job, made)
             _forget_old(self._states)
+            self.forget_gone()
         return self._loaded[1]
 
     @contextmanager

@@ -12,6 +12,10 @@ from fedkrso_core.home import expanded, home
 from messaging.queues import LONGEST_TASK_S, NAME, PREFIX, Broker
 
 
+def _expanded(path: Path | None) -> Path | None:
+    return None if path is None else expanded(path)
+
+
 class Settings(BaseSettings):
     """What a worker is told from outside. It needs no database and no blob credentials."""
 
@@ -19,6 +23,11 @@ class Settings(BaseSettings):
 
     home: Annotated[Path, AfterValidator(expanded)] = Field(
         default_factory=home, description="State folder: queue, cache, snapshots"
+    )
+    client_memory: Annotated[Path | None, AfterValidator(_expanded)] = Field(
+        None,
+        description="What clients keep for themselves between rounds; workers on several machines "
+        "need one folder that all of them reach",
     )
     server: str = Field("http://127.0.0.1:8000", description="The API's address")
     api_key: str = Field("", repr=False, description="A key of role worker")

@@ -35,7 +35,7 @@ def _process() -> ClientProcess:
     from worker.client import ClientProcess
 
     api = Api(_settings.server, _settings.api_key, stop=_stop)
-    return ClientProcess(api, _settings.home / "worker", _stop)
+    return ClientProcess(api, _settings.home / "worker", _stop, _settings.client_memory)
 
 
 @app.task(name=queues.TRAIN_TASK)  # type: ignore[untyped-decorator]
@@ -44,6 +44,12 @@ def train() -> None:
     # no hint is worked on for longer than the broker, or a prefork parent, has patience
     if not _process().drain(_broker.longest_task_s / 4):
         train.delay()
+
+
+@app.task(name=queues.FORGET_TASK)  # type: ignore[untyped-decorator]
+def forget() -> None:
+    """A hint that jobs were deleted of which something may lie here; which, the service says."""
+    _process().forget_gone()
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

@@ -20,8 +20,11 @@ def collect() -> None:
     """One pass, of a few seconds at most; asks for another if there is more."""
     s = store()
     try:
-        for job_id in collection.retire(s.engine, s.settings):
+        retired = collection.retire(s.engine, s.settings)
+        for job_id in retired:
             s.forget(job_id)
+        if retired:
+            queue.hint_forget()
         s.forget_deleted()
         _adopt(s)
         _clear(s)

@@ -24,6 +24,7 @@ from fedkrso_core import engine
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
+from fedkrso_core.personal import Report, round_metrics
 from fedkrso_core.stale import Counted
 from fedkrso_core.workload import Workload
 
@@ -110,12 +111,22 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         encoded = encode(new_state)
         kept = s.keep(encoded)
         values = {"digest": kept.digest, "size": len(encoded), "aggregate_s": _since(began)}
-        if engine.evaluates(work.spec, number):
+        if work.method.is_personal:
+            if engine.evaluates(work.spec, number):
+                values["metrics"] = _reported(s, job.id, number)
+        elif engine.evaluates(work.spec, number):
             began = time.perf_counter()
             chain = [*s.chain(job.id, number - 1), s.state_ref(kept.digest)]
             work.global_model.materialize(_watched(chain, watch))
             values |= {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
         return _close(s, job, number, _Result(fence, kept, values, new_state))
+
+
+def _reported(s: Store, job_id: str, number: int) -> dict[str, float]:
+    """A round's metrics where models are personal: from what its clients measured."""
+    with reading(s.engine) as session:
+        seats = buffered.counted(session, job_id, number)
+        return round_metrics(Report(c.client, c.num_examples, c.metrics) for c in seats)
 
 
 def _watched(chain: Sequence[StateRef], watch: Watch) -> list[StateRef]:
@@ -177,8 +188,12 @@ def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
 
 def _closed_text(number: int, values: dict[str, object]) -> str:
     metrics = values.get("metrics")
-    quality = f": accuracy {metrics['accuracy']:.3f}" if isinstance(metrics, dict) else ""
-    return f"Round {number} closed{quality}"
+    if not isinstance(metrics, dict) or "accuracy" not in metrics:
+        return f"Round {number} closed"
+    text = f"Round {number} closed: accuracy {metrics['accuracy']:.3f}"
+    if "worst_accuracy" not in metrics:
+        return text
+    return f"{text}, client {metrics['worst_client']} worst with {metrics['worst_accuracy']:.3f}"
 
 
 def extend(s: Store, job: Job, number: int) -> None:
@@ -220,6 +235,8 @@ def _measured(s: Store, job: Job, work: Workload, watch: Watch) -> dict[str, Any
     with reading(s.engine) as session:
         if session.get_one(Round, (job.id, job.rounds_closed)).metrics:
             return {}
+    if work.method.is_personal:
+        return {"metrics": _reported(s, job.id, job.rounds_closed)}
     began = time.perf_counter()
     return {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
 

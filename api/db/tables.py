@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
 
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class Table(DeclarativeBase):
-    """Base of the tables; constraints get predictable names for migrations."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-        list[int]: JSON(none_as_null=True),
-    }
+from api.db.table import Table as Table
 
 
 class User(Table):
@@ -174,7 +158,7 @@ class Job(Table):
 
 
 class Client(Table):
-    """A client of a job: how many rows it has and which state it received last."""
+    """A client of a job: how many rows it has, which state it received last, what it remembers."""
 
     __tablename__ = "clients"
 
@@ -182,6 +166,9 @@ class Client(Table):
     client: Mapped[int] = mapped_column(primary_key=True)
     num_examples: Mapped[int]
     have_round: Mapped[int | None]
+    # what the client kept for itself with its last accepted update; it lies with the client
+    memory_round: Mapped[int | None]
+    memory_sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class Round(Table):

@@ -8,20 +8,22 @@ from fastapi import Header, Query, Request, Response, status
 from fastapi.responses import FileResponse, JSONResponse
 
 from api import guard
-from api.deps import BlobStore, Config, Database, LeaseToken
-from api.errors import problem_responses
-from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, goes_on, has_it
-from api.schemas import (
+from api.assignment_schemas import (
     AcceptedOut,
     AssignmentOut,
     ClaimIn,
     FailIn,
+    GoneOut,
     HeartbeatIn,
+    JobsIn,
     LeaseOut,
     ReceivedOut,
     ReportIn,
 )
-from api.services import handing_in, room, work
+from api.deps import BlobStore, Config, Database, LeaseToken
+from api.errors import problem_responses
+from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, goes_on, has_it
+from api.services import handing_in, jobs, room, work
 from api.services.pace import CLAIM_AGAIN_S
 
 router = guard.router("/v1/assignments", "clients", guard.ForWorkers)
@@ -46,6 +48,12 @@ def claim(body: ClaimIn, engine: Database, settings: Config) -> AssignmentOut | 
     return Response(
         status_code=status.HTTP_204_NO_CONTENT, headers={"Retry-After": str(CLAIM_AGAIN_S)}
     )
+
+
+@router.post("/gone")
+def gone(body: JobsIn, engine: Database) -> GoneOut:
+    """Which of these jobs were deleted: a client forgets what it keeps of them."""
+    return GoneOut(gone=jobs.gone(engine, body.jobs))
 
 
 @router.post("/{assignment_id}/heartbeat", responses=problem_responses(404, 409))

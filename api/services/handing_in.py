@@ -17,12 +17,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound
 
 from api import queue
+from api.assignment_schemas import AcceptedOut, ReceivedOut, ReportIn
 from api.blobs import Blobs, Part, too_large
 from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Client, Round
 from api.errors import ApiError, not_found
-from api.schemas import AcceptedOut, ReceivedOut, ReportIn
 from api.services import counting, extras, room, safekeeping
 from api.services.keys import same
 from api.services.work import about, is_holder, stale
@@ -198,6 +198,8 @@ def _accept(
         seat.peak_memory_bytes, seat.train_s = report.peak_memory_bytes, report.train_s
         client = session.get_one(Client, (seat.job_id, seat.client))
         client.have_round = seat.number - 1
+        client.memory_sha256 = report.memory_sha256
+        client.memory_round = None if report.memory_sha256 is None else seat.number
         if lacking == 1:  # that was it: nobody else need train
             rounds.give_up_late(session, seat.job_id, seat.number)
         text, data = counting.count(seat, place)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api import queue
@@ -154,6 +154,14 @@ def delete(engine: Engine, job_id: str) -> None:
             raise ApiError(409, "conflict", f"job {job_id} is {job.state}: cancel it first")
         removal.delete_job(session, job_id)
     queue.hint_advance(job_id)  # a coordinator forgets what it keeps of it
+    queue.hint_forget()
+
+
+def gone(engine: Engine, job_ids: Sequence[str]) -> list[str]:
+    """Those of the jobs that are not there any more, in the order given."""
+    with reading(engine) as session:
+        known = set(session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
+    return [job_id for job_id in job_ids if job_id not in known]
 
 
 def rounds_of(engine: Engine, job_id: str) -> list[RoundOut]:

@@ -10,11 +10,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.assignment_schemas import AssignmentOut, LeaseOut, MemoryOut, StateOut
 from api.db import jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Job, Round
+from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
-from api.schemas import AssignmentOut, LeaseOut, StateOut
 from api.services import rules
 from api.services.keys import hash_of, same
 from api.services.pace import pace
@@ -81,7 +81,14 @@ def _assignment_out(
             )
             for r in states
         ],
+        memory=_memory_out(session.get_one(Client, (job.id, seat.client))),
     )
+
+
+def _memory_out(client: Client) -> MemoryOut | None:
+    if client.memory_round is None or client.memory_sha256 is None:
+        return None
+    return MemoryOut(round=client.memory_round, sha256=client.memory_sha256)
 
 
 def heartbeat(

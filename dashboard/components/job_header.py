@@ -41,6 +41,7 @@ def draw_tiles(job: Json, now: datetime) -> None:
     tiles = {
         "Accuracy": words.metric(metrics, "accuracy"),
         "Loss": words.metric(metrics, "loss"),
+        **words.worst(metrics),
         "Bytes up": words.size(job["bytes_up"]),
         "Bytes down": words.size(job["bytes_down"]),
         "Peak memory": words.size(job["peak_memory_bytes"] or None),

@@ -101,6 +101,7 @@ class Rehearser:
         batch: Batch,
         steps: int = 2,
         received: Payload | None = None,
+        memory: Payload | None = None,
     ) -> Rehearsal:
         """A short round, round 1 unless a state was received; MethodError if it cannot be done.
 
@@ -109,13 +110,14 @@ class Rehearser:
         short = local.model_copy(update={"steps": min(steps, local.steps)})
         record = _Record(self.model, self.device, batch)
         feed = record.batches(short.steps)
-        client = Client(0, 1, 0, short, batch.rows, feed, on_step=record.on_step)
+        kept = memory or Payload()
+        client = Client(0, 1, 0, short, batch.rows, feed, kept, record.on_step)
         with _answered(MethodError), self._fake, NoValues(), lean_model(self.model, short):
             if received is None:
                 received = method.init(config, self.model, client.seed)
             with record.live, record.operations:
                 record.live.count(self.model)
-                record.live.count(received.tensors.values())
+                record.live.count([*received.tensors.values(), *kept.tensors.values()])
                 update = method.train(config, self.model, received, client)
         held = sum(tensor.nbytes for tensor in received.tensors.values())
         live = record.live

@@ -13,9 +13,11 @@ from fedkrso_core.estimate.rehearsal import Rehearsal, Rehearser
 from fedkrso_core.estimate.traffic import Exchange, Visit, traffic_of
 from fedkrso_core.examine import Examined, check_method, config_of
 from fedkrso_core.forecast import Forecast
+from fedkrso_core.job_method import method_of
 from fedkrso_core.machine import Machine
 from fedkrso_core.method import Method
 from fedkrso_core.methods import METHODS
+from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec, LocalSpec, MethodSpec, Precision
 
 
@@ -37,7 +39,7 @@ class Stage:
 
     def play(self, named: MethodSpec) -> Played | str:
         """What the method showed, or why it cannot run this job."""
-        method = METHODS[named.name]
+        method = method_of(self.spec, named.name)
         try:
             config = config_of(named)
             check_method(named, config, self.found.model, self.spec)
@@ -57,10 +59,12 @@ class Stage:
         last: Precision = "bf16" if self._in_bf16 else "medium"
         first: Precision = "medium" if self._in_bf16 else "bf16"
         other = self.rehearser.play(method, config, self._at(first), self.batch, steps=1)
-        received = None
+        received, memory = None, Payload()
         if self.spec.rounds.count > 1:
             received = self.rehearser.next_state(method, config, other.update)
-        own = self.rehearser.play(method, config, self._at(last), self.batch, received=received)
+            memory = other.update.memory
+        local = self._at(last)
+        own = self.rehearser.play(method, config, local, self.batch, 2, received, memory)
         return own, other
 
     def _at(self, precision: Precision) -> LocalSpec:

@@ -20,7 +20,9 @@ from fedkrso_core.estimate.plan import REQUIRED, Plan, PlannedRound
 from fedkrso_core.expect import Group
 from fedkrso_core.forecast import RoundTraffic, Traffic
 from fedkrso_core.method import Method, Update, shape_of
+from fedkrso_core.metrics import NAMES
 from fedkrso_core.payload import Payload
+from fedkrso_core.personal import OWN, measures
 from fedkrso_core.spec import JobSpec
 
 _TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
@@ -69,6 +71,7 @@ class Exchange:
         optional = {name for group in expected.optional.values() for name in group.scalars}
         scalars = sample.upload.scalars.items()
         self._scalars = {name: value for name, value in scalars if name not in optional}
+        self._spec = spec
 
     def visits(self) -> list[list[Visit]]:
         """What each client of each round sends and gets."""
@@ -92,7 +95,9 @@ class Exchange:
         """A round's visits; `have` and `begun` are carried from round to round."""
         for client in one.begun:
             up, held_up = upload.sizes(
-                self._plan.sent(client, one.number), self.num_examples[client]
+                self._plan.sent(client, one.number),
+                self.num_examples[client],
+                self._own_metrics(one.number),
             )
             lacked = engine.lacking(self.method, have.get(client), one.number)
             down = sum(states[t][0] for t in lacked)
@@ -109,6 +114,12 @@ class Exchange:
         both = own + [replace(visit, bytes_down=0) for visit in earlier]
         return sorted(both, key=lambda visit: visit.client)
 
+    def _own_metrics(self, began: int) -> dict[str, float]:
+        """What a client reports of its own model, where it measures one."""
+        if not self.method.is_personal or not measures(self._spec, began):
+            return {}
+        return {f"{OWN}{name}": _TYPICAL for name in NAMES}
+
 
 @dataclass
 class _Uploads:
@@ -120,12 +131,15 @@ class _Uploads:
     metrics: Mapping[str, float]
     known: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
-    def sizes(self, sent: Collection[str], num_examples: int) -> tuple[int, int]:
+    def sizes(
+        self, sent: Collection[str], num_examples: int, own: Mapping[str, float]
+    ) -> tuple[int, int]:
         """Length of the body, and bytes of its tensors."""
-        key = (frozenset(sent), len(str(num_examples)))
+        key = (frozenset(sent), len(str(num_examples)), len(own))
         if key not in self.known:
             groups = [REQUIRED, *sent]
-            scalars = {**self.scalars, "num_examples": num_examples, "metrics": self.metrics}
+            scalars = {**self.scalars, "num_examples": num_examples}
+            scalars["metrics"] = {**self.metrics, **own}
             for name in groups:
                 scalars |= self.groups[name].scalars
             self.known[key] = _sizes(self.encoding, groups, scalars)

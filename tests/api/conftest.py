@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
@@ -95,6 +98,41 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
     with TestClient(app, headers=as_user(), raise_server_exceptions=False) as made:
         yield made
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[str]:
+    """The service on a free port."""
+    import uvicorn
+
+    from api.main import app
+
+    made = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    while not made.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = made.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    made.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def http(server: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server, headers=as_user()) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(server: str, tmp_path: Path) -> Iterator[Any]:
+    from worker.api import Api
+    from worker.client import ClientProcess
+
+    api = Api(server, WORKER_KEY, give_up_s=5)
+    yield ClientProcess(api, tmp_path / "worker")
+    api.close()
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,17 @@ def submit(http: httpx.Client, job: Json) -> str:
     return str(answer.json()["id"])
 
 
+def run_to_the_end(http: httpx.Client, worker: Any, job_id: str, rounds: int = 10) -> Json:
+    """Coordinator and worker take turns until the job has ended."""
+    for _ in range(rounds):
+        advance(job_id)
+        job = http.get(f"/v1/jobs/{job_id}").json()
+        if job["state"] not in ("queued", "running"):
+            return job
+        worker.drain()
+    raise AssertionError(f"the job does not end: {job}")
+
+
 def open_first_round(http: httpx.Client, job: Json) -> str:
     job_id = submit(http, job)
     advance(job_id)

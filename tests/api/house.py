@@ -13,12 +13,12 @@ import pytest
 import torch
 from sqlalchemy import Engine, update
 
+from api.assignment_schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn
 from api.coordinator import advance as advancing
 from api.db import jobs, rounds
 from api.db.session import reading, writing
 from api.db.tables import Assignment, Event, Job, Round
 from api.errors import ApiError
-from api.schemas import AcceptedOut, AssignmentOut, LeaseOut, ReportIn
 from api.services import handing_in, work
 from api.settings import Settings
 from fedkrso_core.method import Update, pack

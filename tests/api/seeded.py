@@ -7,8 +7,8 @@ from typing import Any
 
 from schemathesis.generation.case import Case
 
+from api.assignment_schemas import AssignmentOut
 from api.client_schemas import InvitationIn
-from api.schemas import AssignmentOut
 from api.services import invitations
 from tests.api import people
 from tests.api.exchange import as_user, as_worker

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from api.assignment_schemas import AssignmentOut
 from api.errors import ApiError
-from api.schemas import AssignmentOut
 from api.services import jobs
 from fedkrso_core.payload import decode
 from tests.api.buffering import replayed

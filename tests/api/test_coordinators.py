@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from api.assignment_schemas import AssignmentOut
 from api.coordinator import rounds as steps
 from api.db import rounds
 from api.db.session import writing
-from api.schemas import AssignmentOut
 from fedkrso_core.errors import DataError
 from tests.api.house import House, is_refused, toy_update
 from tests.api.toy import ToyStore

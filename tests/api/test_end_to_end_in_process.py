@@ -4,72 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from api.coordinator.advance import advance
 from api.coordinator.export import build
-from api.settings import Settings
 from fedkrso_core import estimate as estimating
 from fedkrso_core import simulate
 from fedkrso_core.spec import parse
-from tests.api.exchange import WORKER_KEY, as_user, as_worker, claim, lease, submit
+from tests.api.exchange import as_worker, claim, lease, run_to_the_end, submit
 from tests.oracle import Oracle
-from worker.api import Api
 from worker.client import ClientProcess
 
 Json = dict[str, Any]
 MakeJob = Callable[..., Json]
 BYTES = ("round", "clients", "bytes_up", "bytes_down", "metrics")
-
-
-@pytest.fixture
-def server(settings: Settings) -> Iterator[str]:
-    """The service on a free port."""
-    from api.main import app
-
-    made = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=made.run)
-    thread.start()
-    while not made.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = made.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    made.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def http(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, headers=as_user()) as made:
-        yield made
-
-
-@pytest.fixture
-def worker(server: str, tmp_path: Path) -> Iterator[ClientProcess]:
-    api = Api(server, WORKER_KEY, give_up_s=5)
-    yield ClientProcess(api, tmp_path / "worker")
-    api.close()
-
-
-def run_to_the_end(http: httpx.Client, worker: ClientProcess, job_id: str) -> Json:
-    """Coordinator and worker take turns until the job has ended."""
-    for _ in range(10):
-        advance(job_id)
-        job = http.get(f"/v1/jobs/{job_id}").json()
-        if job["state"] not in ("queued", "running"):
-            return job
-        worker.drain()
-    raise AssertionError(f"the job does not end: {job}")
 
 
 @pytest.mark.parametrize(

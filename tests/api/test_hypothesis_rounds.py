@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from api import settings as settings_module
+from api.assignment_schemas import AssignmentOut
 from api.db.jobs import OPEN_STATES
 from api.db.session import engine_of
 from api.db.tables import Assignment
 from api.errors import ApiError
-from api.schemas import AssignmentOut
 from api.services import jobs
 from fedkrso_core.budget import DIGITS
 from fedkrso_core.errors import PayloadError

@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
+from api.assignment_schemas import AcceptedOut, AssignmentOut, ReceivedOut, ReportIn
 from api.db.session import reading
 from api.db.tables import Assignment
-from api.schemas import AcceptedOut, AssignmentOut, ReceivedOut, ReportIn
 from api.services import handing_in
 from tests.api.exchange import REPORT, claim, lease, open_first_round
 from tests.api.house import House, is_refused, toy_update

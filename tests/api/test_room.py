@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from api.schemas import AssignmentOut
+from api.assignment_schemas import AssignmentOut
 from api.services import jobs, life, room
 from api.settings import Settings
 from tests.api.exchange import as_worker

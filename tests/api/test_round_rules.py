@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from api.assignment_schemas import AssignmentOut
 from api.errors import ApiError
-from api.schemas import AssignmentOut
 from tests.api.house import House, is_refused, toy_update
 
 

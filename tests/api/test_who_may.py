@@ -72,6 +72,7 @@ RULES = {
     "PUT /v1/client": "client",
     "POST /v1/client/rotate": "client",
     "POST /v1/assignments/claim": "worker",
+    "POST /v1/assignments/gone": "worker",
     "POST /v1/assignments/{assignment_id}/heartbeat": "worker",
     "GET /v1/assignments/{assignment_id}/blobs/{digest}": "worker",
     "GET /v1/assignments/{assignment_id}/update": "worker",

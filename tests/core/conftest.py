@@ -6,6 +6,7 @@ import gc
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,7 @@ class Federation:
         self.method, self.config = self.work.method, self.work.config
         self.model = self.work.global_model.model
         self.states = [over_the_wire(self.work.initial_state())]
+        self.memories: dict[int, Payload] = {}  # of each client's last update that counted
 
     @property
     def round(self) -> int:
@@ -186,7 +188,13 @@ class Federation:
         """
         number = began or self.round
         chain = [_state(self.states[n]) for n in engine.needed(self.method, number)]
-        return unpack(pack(self.work.train(chain, client, number, on_step).update))
+        memory = self.memories.get(client)
+        update = self.work.train(chain, client, number, on_step, memory).update
+        return replace(unpack(pack(update)), memory=over_the_wire(update.memory))
+
+    def go_on_from(self, other: Federation) -> None:
+        """Takes over another federation's states, and what its clients remember."""
+        self.states, self.memories = list(other.states), dict(other.memories)
 
     def aggregate_late(self, updates: Mapping[int, tuple[Update, int]]) -> Payload:
         """The new state of updates, given with the round that each client began with."""
@@ -205,7 +213,8 @@ class Federation:
         return self.method.aggregate(self.config, self.states[-1], ordered)
 
     def close(self, updates: Mapping[int, Update]) -> Payload:
-        """Ends the open round."""
+        """Ends the open round; its clients remember what they kept with these updates."""
+        self.memories |= {client: update.memory for client, update in updates.items()}
         self.states.append(over_the_wire(self.aggregate(updates)))
         return self.states[-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ class FakeApi:
         self.downloads: list[str] = []
         self.uploads: list[tuple[Json, bytes, Json]] = []
         self.given_back: list[str] = []
+        self.deleted: set[str] = set()
+
+    def gone(self, jobs: Sequence[str]) -> list[str]:
+        return [job for job in jobs if job in self.deleted]
 
     def claim(self, _worker: str) -> Json | None:
         return self.work.pop(0) if self.work else None
