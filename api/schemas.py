@@ -60,6 +60,11 @@ class JobOut(BaseModel):
     priority: int = Field(0, description="Jobs of a higher one are worked on first")
     method: str = Field(examples=["fedkrso"])
     model: str = Field(examples=["minilm"])
+    task: str = Field("classification", examples=["classification", "causal-lm"])
+    headline: str = Field(
+        "accuracy", description="The one of `metrics` that says how well the task goes"
+    )
+    higher_is_better: bool = Field(True, description="Of the headline; false for perplexity")
     rounds: int = Field(description="Rounds to train")
     rounds_closed: int
     metrics: dict[str, float] = Field({}, description="Of the last evaluated round")
@@ -86,7 +91,9 @@ class RoundOut(BaseModel):
     round: int
     state: RoundState
     metrics: dict[str, float] = Field(
-        {}, description="accuracy, loss and, where they apply, f1, mcc"
+        {},
+        description="By task: accuracy, loss, f1, mcc; pearson, loss, spearman, mse; perplexity, "
+        "loss, exact_match",
     )
     bytes_up: int
     bytes_down: int

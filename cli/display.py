@@ -72,12 +72,12 @@ class LineDisplay:
 
     def __exit__(self, *_: object) -> None:
         if self._last is not None and self._last.closed:
-            self._console.print(rounds_table(self._last.closed))
+            self._console.print(rounds_table(self._last.closed, self._last.metric))
 
     def show(self, job: Board) -> None:
         """Print the rounds that closed since the last time."""
         for round_ in job.closed[self._printed :]:
-            self.say(round_line(round_))
+            self.say(round_line(round_, job.metric))
         self._printed = max(self._printed, len(job.closed))
         self._tell_halt(job)
         self._last = job

@@ -92,7 +92,16 @@ def without_service(job: JobSpec) -> str | None:
 
 
 def _tracker(job: JobSpec, display: Display) -> Tracker:
+    from fedkrso_core.tasks import TASKS
+
     clients, steps = job.rounds.closes_at(job.clients.per_round), job.local.steps
-    board = Board(job.name, "running", job.rounds.count, clients=clients, steps=clients * steps)
+    board = Board(
+        job.name,
+        "running",
+        job.rounds.count,
+        clients=clients,
+        steps=clients * steps,
+        metric=TASKS[job.task].metric,
+    )
     display.show(board)
     return Tracker(display, board, steps)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 Json = dict[str, Any]
 NONE = "-"
-COLUMNS = ("round", "accuracy", "loss", "up", "down", "peak memory", "seconds")
+METRIC = "accuracy"  # the headline of jobs whose server names none
 _STYLES = {
     "done": "green",
     "failed": "red",
@@ -37,6 +37,12 @@ class Board:
     steps: int = 0
     steps_done: int = 0
     note: str = ""
+    metric: str = METRIC
+
+
+def columns(metric: str) -> tuple[str, ...]:
+    """The columns of a table of rounds; `metric` is the headline of the job's task."""
+    return ("round", metric, "loss", "up", "down", "peak memory", "seconds")
 
 
 def board(job: Board, rows: int | None = None) -> RenderableType:
@@ -45,7 +51,7 @@ def board(job: Board, rows: int | None = None) -> RenderableType:
     parts: list[RenderableType] = [_bars(job)]
     if job.note:
         parts.append(Text(job.note, style="yellow"))
-    return Group(*parts, rounds_table(shown)) if shown else Group(*parts)
+    return Group(*parts, rounds_table(shown, job.metric)) if shown else Group(*parts)
 
 
 def _bars(job: Board) -> Table:
@@ -66,22 +72,22 @@ def _bars(job: Board) -> Table:
     return grid
 
 
-def rounds_table(rounds: Sequence[Json]) -> Table:
+def rounds_table(rounds: Sequence[Json], metric: str = METRIC) -> Table:
     """A row for each round."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in COLUMNS:
+    for name in columns(metric):
         table.add_column(name, justify="right")
     for round_ in rounds:
-        table.add_row(*round_cells(round_))
+        table.add_row(*round_cells(round_, metric))
     return table
 
 
-def round_cells(round_: Json) -> tuple[str, ...]:
-    """What stands under COLUMNS for a round."""
+def round_cells(round_: Json, metric: str = METRIC) -> tuple[str, ...]:
+    """What stands under `columns` for a round."""
     metrics = round_.get("metrics") or {}
     return (
         str(round_["round"]),
-        measure(metrics.get("accuracy")),
+        measure(metrics.get(metric)),
         measure(metrics.get("loss")),
         size(round_.get("bytes_up")),
         size(round_.get("bytes_down")),
@@ -90,9 +96,9 @@ def round_cells(round_: Json) -> tuple[str, ...]:
     )
 
 
-def round_line(round_: Json) -> str:
+def round_line(round_: Json, metric: str = METRIC) -> str:
     """A round in one line of plain text."""
-    pairs = zip(COLUMNS, round_cells(round_), strict=True)
+    pairs = zip(columns(metric), round_cells(round_, metric), strict=True)
     return "  ".join(f"{name} {cell}" for name, cell in pairs)
 
 
@@ -106,7 +112,7 @@ def jobs_table(jobs: Sequence[Json]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("id", "name", "project", "state", "method"):
         table.add_column(name, overflow="fold" if name in ("id", "name", "project") else "ellipsis")
-    for name in ("rounds", "accuracy", "up", "down"):
+    for name in ("rounds", "quality", "up", "down"):
         table.add_column(name, justify="right", no_wrap=True)
     for job in jobs:
         table.add_row(*_job_cells(job))
@@ -121,10 +127,16 @@ def _job_cells(job: Json) -> tuple[Text | str, ...]:
         Text(job["state"], style=_STYLES.get(job["state"], "")),
         Text(job["method"]),
         f"{job['rounds_closed']}/{job['rounds']}",
-        measure((job.get("metrics") or {}).get("accuracy")),
+        _quality(job),
         size(job["bytes_up"]),
         size(job["bytes_down"]),
     )
+
+
+def _quality(job: Json) -> str:
+    """The headline of the job's task with its value."""
+    metric, metrics = job.get("headline", METRIC), job.get("metrics") or {}
+    return f"{metric} {measure(metrics[metric])}" if metric in metrics else NONE
 
 
 def methods_table(methods: Sequence[Json]) -> Table:

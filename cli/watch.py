@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from cli.client import ApiClient, Json, ServerAway
 from cli.display import Display
 from cli.errors import CliError
-from cli.render import Board, stopped_line
+from cli.render import METRIC, Board, stopped_line
 from cli.waiting import waiting_lines
 
 POLL_S = 0.7
@@ -66,6 +66,7 @@ def board_of(now: Snapshot) -> Board:
         steps=sum(client["steps"] for client in now.clients),
         steps_done=sum(map(_steps_done, now.clients)),
         note=_note(now.job),
+        metric=now.job.get("headline", METRIC),
     )
 
 

@@ -14,6 +14,7 @@ from dashboard import words
 BLUE, VERMILION = "#0072B2", "#D55E00"
 ORANGE, GREEN = "#E69F00", "#009E73"
 HEIGHT = 240
+_FREE = alt.Scale(zero=False)
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,15 @@ class Figure:
     caption: str
 
 
-def figures(frame: pd.DataFrame, total: int) -> list[Figure]:
-    """The charts of a job page. `frame` is views.rounds_frame, `total` the job's rounds."""
+def figures(frame: pd.DataFrame, total: int, headline: str = "accuracy") -> list[Figure]:
+    """The charts of a job page. `frame` is views.rounds_frame, `total` the job's rounds.
+
+    `headline` is the metric of the job's task.
+    """
+    share = headline == "accuracy"
     return [
-        _metric(frame, total, "accuracy", alt.Scale(domain=[0, 1])),
-        _metric(frame, total, "loss", alt.Scale(zero=False)),
+        _metric(frame, total, headline, alt.Scale(domain=[0, 1]) if share else _FREE),
+        _metric(frame, total, "loss", _FREE),
         _traffic(frame, total),
         _memory(frame, total),
     ]

@@ -15,22 +15,21 @@ Json = Mapping[str, Any]
 MB = 1e6
 
 
-def rounds_frame(rounds: Sequence[Json]) -> pd.DataFrame:
-    """One row for each round in order, with running sums of the bytes, for the charts."""
-    columns = ["round", "accuracy", "loss", "bytes_up", "bytes_down", "peak_memory_bytes"]
+def rounds_frame(rounds: Sequence[Json], headline: str = "accuracy") -> pd.DataFrame:
+    """One row for each round in order, with running sums of the bytes, for the charts.
+
+    `headline` is the metric of the job's task.
+    """
+    columns = ["round", headline, "loss", "bytes_up", "bytes_down", "peak_memory_bytes"]
     rows = [
         {**{name: item.get(name) for name in columns}, **item["metrics"]}
         for item in sorted(rounds, key=lambda item: item["round"])
     ]
     frame = pd.DataFrame(rows, columns=columns)
-    measured = frame[["accuracy", "loss"]].astype("float64")
+    measured = frame[[headline, "loss"]].astype("float64")
     sums = frame[["bytes_up", "bytes_down"]].astype("int64").cumsum()
-    return frame.assign(
-        accuracy=measured["accuracy"],
-        loss=measured["loss"],
-        total_up=sums["bytes_up"],
-        total_down=sums["bytes_down"],
-    )
+    totals = {"total_up": sums["bytes_up"], "total_down": sums["bytes_down"]}
+    return frame.assign(**{headline: measured[headline], "loss": measured["loss"]}, **totals)
 
 
 def rounds_table(rounds: Sequence[Json]) -> pd.DataFrame:

@@ -46,8 +46,8 @@ def metric_name(name: str) -> str:
 
 def worst(metrics: Mapping[str, float]) -> dict[str, str]:
     """Where models are personal: which client's is the worst, with its own figure."""
-    for name in ("accuracy", "loss"):
-        if (value := metrics.get(f"worst_{name}")) is not None:
+    for name, value in metrics.items():
+        if name.startswith("worst_") and name != "worst_client":
             return {"Worst client": f"{metrics['worst_client']:.0f}: {value:.3f}"}
     return {}
 
@@ -56,6 +56,11 @@ def metric(metrics: Mapping[str, float], name: str) -> str:
     """A metric with three decimals, or a dash before the first evaluation."""
     value = metrics.get(name)
     return NOTHING if value is None else f"{value:.3f}"
+
+
+def headline(job: Json) -> str:
+    """The metric that says how well the job's task goes."""
+    return str(job.get("headline") or "accuracy")
 
 
 def when(text: str | None) -> datetime | None:

@@ -1,4 +1,7 @@
-"""Batches of token ids: a client's endless seeded pass over its rows, and the validation set."""
+"""Batches of token ids: a client's endless seeded pass over its rows, and the validation set.
+
+How rows become a batch is the task's: `Encoder` here, `lm_batches.LmEncoder` for language models.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import torch
 from torch import Tensor
 
 from fedkrso_core.data import Examples
+from fedkrso_core.lm_batches import LmEncoder
+from fedkrso_core.tasks import TaskName
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,10 @@ class Encoder:
     device: torch.device
 
     def batch(self, examples: Examples, rows: np.ndarray) -> dict[str, Tensor]:
-        """input_ids, attention_mask (n, length), labels (n,) and what else the tokenizer gives."""
+        """input_ids, attention_mask (n, length), labels (n,) and what else the tokenizer gives.
+
+        Labels are integers, of regression float32.
+        """
         texts = [examples.texts[i] for i in rows]
         pairs = None if examples.pairs is None else [examples.pairs[i] for i in rows]
         encoded = self.tokenizer(
@@ -37,8 +45,19 @@ class Encoder:
         return {name: t.to(self.device) for name, t in {**encoded, "labels": labels}.items()}
 
 
+AnyEncoder = Encoder | LmEncoder
+
+
+def make_encoder(
+    task: TaskName, tokenizer: Any, max_length: int, device: torch.device
+) -> AnyEncoder:
+    """The encoder of a task."""
+    kind = LmEncoder if task == "causal-lm" else Encoder
+    return kind(tokenizer, max_length, device)
+
+
 def training_batches(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     examples: Examples,
     rows: np.ndarray,
     steps: int,
@@ -55,7 +74,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    encoder: Encoder, examples: Examples, batch_size: int
+    encoder: AnyEncoder, examples: Examples, batch_size: int
 ) -> Iterator[dict[str, Tensor]]:
     """All rows in order, the last batch may be smaller."""
     for start in range(0, len(examples), batch_size):

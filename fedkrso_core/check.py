@@ -12,6 +12,7 @@ from fedkrso_core.budget import is_limited, problems
 from fedkrso_core.errors import SpecError
 from fedkrso_core.examine import check_method, config_of, examine
 from fedkrso_core.spec import JobSpec, MethodSpec
+from fedkrso_core.workload import labels_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def check(spec: JobSpec) -> Checked:
         spec.model_copy(update={"method": named}),
         found.shares.sha256,
         [len(rows) for rows in found.shares.rows],
-        list(found.shares.train.label_names),
+        labels_of(spec, found.shares.train),
         _within_budget(spec),
     )
 

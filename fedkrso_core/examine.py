@@ -94,7 +94,10 @@ def _shares(spec: JobSpec) -> Shares:
 def _model(spec: JobSpec, shares: Shares) -> tuple[nn.Module, Any]:
     try:
         tokenizer = load_tokenizer(spec.model)
-        return shapes_only(spec.model, shares.train.label_names), tokenizer
+        model = shapes_only(spec.model, shares.train.label_names, spec.task)
+        if spec.task == "causal-lm" and tokenizer.eos_token_id is None:
+            raise ModelError(f"{spec.model!r} has a tokenizer without an end token")
+        return model, tokenizer
     except ModelError as error:
         raise SpecError([Problem("model", str(error), spec.model)]) from None
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from fedkrso_core import engine
 from fedkrso_core.spec import JobSpec
-from fedkrso_core.workload import Workload
+from fedkrso_core.tasks import task_of
+from fedkrso_core.workload import Workload, labels_of
 
 _PERSONAL = (
     "- personal models: this is the part that the clients share, merged into the base model; what "
@@ -39,7 +40,7 @@ def summarize(
         "totals": engine.totals([dict(r) for r in rounds]),
         "model_sha256": model_sha256,
         "data_sha256": workload.shares.sha256,
-        "labels": list(workload.shares.train.label_names),
+        "labels": labels_of(spec, workload.shares.train),
         "device": str(workload.device),
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -64,9 +65,9 @@ def write_folder(
 
 def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
     """A Hugging Face model card with the ledger of the rounds."""
-    spec = summary["spec"]
+    spec, task = summary["spec"], task_of(summary["spec"])[1]
     rows = [
-        f"| {r['round']} | {_number(r, 'accuracy')} | {_number(r, 'loss')} | {r['bytes_up']} | "
+        f"| {r['round']} | {_number(r, task.metric)} | {_number(r, 'loss')} | {r['bytes_up']} | "
         f"{r['bytes_down']} | {r['peak_memory_bytes']} | {len(r['clients'])} |"
         for r in rounds
     ]
@@ -74,7 +75,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
         [
             "---",
             "library_name: transformers",
-            f"pipeline_tag: {spec['task']}",
+            f"pipeline_tag: {task.pipeline}",
             "tags: [federated-learning]",
             "---",
             f"# {summary['name']}",
@@ -83,7 +84,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             f"with `{summary['method']}` over {spec['clients']['count']} clients, "
             f"{summary['rounds']} rounds.",
             "",
-            f"- labels: {', '.join(summary['labels'])}",
+            *([f"- labels: {', '.join(summary['labels'])}"] if summary["labels"] else []),
             f"- weights: sha256 `{summary['model_sha256']}`",
             f"- data: sha256 `{summary['data_sha256']}`",
             *([_PERSONAL] if summary.get("personal") else []),
@@ -91,7 +92,8 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             "",
             "## Rounds",
             "",
-            "| round | accuracy | loss | bytes up | bytes down | peak memory (bytes) | clients |",
+            f"| round | {task.metric} | loss | bytes up | bytes down | peak memory (bytes) "
+            "| clients |",
             "|---|---|---|---|---|---|---|",
             *rows,
             "",

@@ -64,7 +64,8 @@ def this_machine(spec: JobSpec | None = None) -> Machine:
     """
     inputs = ""
     if spec is not None:  # what else a job says, its name above all, must not measure anew
-        inputs = JobSpec(name="measured", model=spec.model, data=spec.data).model_dump_json()
+        held = {"model": spec.model, "data": spec.data, "task": spec.task}
+        inputs = JobSpec(name="measured", **held).model_dump_json()
     return _in_child(inputs, str(default_device()), default_threads())
 
 
@@ -159,7 +160,8 @@ def _resident_bytes(inputs: str) -> int:
     held: list[Any] = []
     if inputs:
         spec = JobSpec.model_validate_json(inputs)
-        held = [load(spec.data, spec.seed), load_tokenizer(spec.model)]
+        rows = load(spec.data, spec.seed, task=spec.task, labelled=False)
+        held = [rows, load_tokenizer(spec.model)]
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
     config = transformers.BertConfig(vocab_size=32, num_hidden_layers=1, **sizes)
     model = from_config(config).train()

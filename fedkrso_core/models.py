@@ -12,8 +12,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from fedkrso_core import byte_decoder
 from fedkrso_core.errors import ModelError
 from fedkrso_core.seeds import generator
+from fedkrso_core.tasks import TaskName
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ def _minilm() -> Path:
 
 PRESETS: dict[str, Preset] = {
     "minilm": Preset("MiniLM-L6, pretrained sentence encoder, 384 wide", 22_713_216, _minilm),
+    "bytes": Preset(
+        "Llama of 4 layers, 128 wide, that reads bytes; untrained, to try causal-lm",
+        byte_decoder.PARAMETERS,
+        byte_decoder.folder,
+    ),
 }
 
 
@@ -52,13 +59,15 @@ def _allowed() -> str:
     return f"{', '.join(PRESETS)}, a local folder of a model, or a hub id"
 
 
-def load_model(name: str, label_names: tuple[str, ...], seed: int) -> nn.Module:
-    """The classifier on CPU in float32; parts the checkpoint lacks are drawn from the seed."""
-    transformers = _transformers()
+def load_model(
+    name: str, label_names: tuple[str, ...], seed: int, task: TaskName = "classification"
+) -> nn.Module:
+    """The task's model on CPU in float32; parts the checkpoint lacks are drawn from the seed."""
+    config_of(name, label_names, task)  # says what is no model for this task
     try:
-        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, report = _auto(task).from_pretrained(
             source_of(name),
-            **_labels(label_names),
+            **_outputs(task, label_names),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -67,7 +76,7 @@ def load_model(name: str, label_names: tuple[str, ...], seed: int) -> nn.Module:
         raise _cannot_load(name, error) from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     _draw_missing(model, {*report["missing_keys"], *mismatched}, seed)
-    _let_pad(model.config)
+    _let_pad(model.config, task)
     return model  # type: ignore[no-any-return]
 
 
@@ -82,34 +91,47 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def shapes_only(name: str, label_names: tuple[str, ...]) -> nn.Module:
+def shapes_only(
+    name: str, label_names: tuple[str, ...], task: TaskName = "classification"
+) -> nn.Module:
     """The model without weights (meta device), to check and forecast a job."""
-    config = config_of(name, label_names)
+    config = config_of(name, label_names, task)
     with torch.device("meta"):
-        return from_config(config)
+        return from_config(config, task)
 
 
-def config_of(name: str, label_names: tuple[str, ...]) -> Any:
-    """The transformers config of the classifier."""
+def config_of(name: str, label_names: tuple[str, ...], task: TaskName = "classification") -> Any:
+    """The transformers config of the task's model."""
+    outputs = _outputs(task, label_names)
     try:
-        config = _transformers().AutoConfig.from_pretrained(source_of(name), **_labels(label_names))
+        config = _transformers().AutoConfig.from_pretrained(source_of(name), **outputs)
     except (OSError, ValueError) as error:
         raise _cannot_load(name, error) from None
-    _let_pad(config)
+    if task == "causal-lm" and _is_encoder(config):
+        kind = f"a {config.model_type}, which looks at the tokens that it should predict"
+        raise ModelError(f"{name!r} is {kind}; allowed for causal-lm: a decoder, such as bytes")
+    _let_pad(config, task)
     return config
 
 
-def _let_pad(config: Any) -> None:
-    """A decoder answers at the last token that is no padding, so it must know the padding."""
-    if getattr(config, "pad_token_id", None) is None:
+def _is_encoder(config: Any) -> bool:
+    """Whether each token sees those after it. BERT's kin has a causal mode, off by default."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return masked and not getattr(config, "is_decoder", False)
+
+
+def _let_pad(config: Any, task: TaskName) -> None:
+    """A decoder classifies at the last token that is no padding, so it must know the padding."""
+    if task != "causal-lm" and getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = getattr(config, "eos_token_id", None)
 
 
-def from_config(config: Any) -> nn.Module:
-    """A classifier in float32 with random weights, on torch's current default device."""
-    auto = _transformers().AutoModelForSequenceClassification
+def from_config(config: Any, task: TaskName = "classification") -> nn.Module:
+    """The task's model in float32 with random weights, on torch's current default device."""
     try:
-        return auto.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
+        return _auto(task).from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
     except ValueError as error:
         raise _cannot_load(config.name_or_path or config.model_type, error) from None
 
@@ -124,8 +146,22 @@ def _transformers() -> Any:
     return transformers
 
 
-def _labels(names: tuple[str, ...]) -> dict[str, Any]:
+def _auto(task: TaskName) -> Any:
+    """transformers' class that makes a model for the task out of any checkpoint."""
+    if task == "causal-lm":
+        return _transformers().AutoModelForCausalLM
+    return _transformers().AutoModelForSequenceClassification
+
+
+def _outputs(task: TaskName, names: tuple[str, ...]) -> dict[str, Any]:
+    """What the config says about the model's outputs."""
+    if task == "causal-lm":
+        return {}
+    if task == "regression":
+        return {"num_labels": 1, "problem_type": "regression"}
     return {
+        # a checkpoint of a regression would go on as one
+        "problem_type": "single_label_classification",
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},

@@ -7,8 +7,8 @@ The metrics of a round are the means over its updates, weighted by examples,
 
     m = sum_c (n_c / n) m_c
 
-and beside them "worst_client", the client whose accuracy is lowest (where there is no accuracy:
-whose loss is highest), with its "worst_accuracy" or "worst_loss".
+and beside them "worst_client", the client whose headline of the task is worst (without one: whose
+loss is highest), with its "worst_accuracy" and so on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from fedkrso_core.budget import is_limited
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.tasks import TASKS
 
 OWN = "own_"
 
@@ -62,10 +63,10 @@ def round_metrics(reports: Iterable[Report]) -> dict[str, float]:
 
 
 def _worst(measured: list[Report], names: list[str]) -> dict[str, float]:
-    if "accuracy" in names:
-        worst = min(measured, key=lambda report: (report.own["accuracy"], report.client))
-        return {"worst_client": worst.client, "worst_accuracy": worst.own["accuracy"]}
-    if "loss" in names:
-        worst = max(measured, key=lambda report: (report.own["loss"], -report.client))
-        return {"worst_client": worst.client, "worst_loss": worst.own["loss"]}
+    """By the headline of the task that has been measured, else by the loss."""
+    headlines = {task.metric: 1 if task.higher_is_better else -1 for task in TASKS.values()}
+    for name, sign in {**headlines, "loss": -1}.items():
+        if name in names:
+            worst = min(measured, key=lambda report: (sign * report.own[name], report.client))
+            return {"worst_client": worst.client, f"worst_{name}": worst.own[name]}
     return {}

@@ -24,6 +24,7 @@ from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 from fedkrso_core.strict import Strict as _Strict
+from fedkrso_core.tasks import TASKS, TaskField
 
 
 class DataSpec(_Strict):
@@ -37,9 +38,19 @@ class DataSpec(_Strict):
     validation: str | None = Field(
         None, description="Same forms; empty: a seeded tenth of train is held out"
     )
-    text: str = Field("text", min_length=1, description="Column with the text")
+    text: str = Field(
+        "text", min_length=1, description="Column with the text; of causal-lm, what is learnt"
+    )
     text_pair: str | None = Field(None, description="Second text column of a pair task")
-    label: str = Field("label", min_length=1, description="Column with the label")
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="causal-lm: column of the prompt before the text, or a template of columns "
+        "such as 'Q: {question} A: '; the prompt is not learnt",
+    )
+    label: str = Field(
+        "label", min_length=1, description="Column with the label; of regression, the number"
+    )
     max_rows: int | None = Field(None, ge=2, description="Seeded sample of train of this size")
 
 
@@ -156,6 +167,16 @@ class EvaluateSpec(_Strict):
         description="Validation rows that a client measures its own model on, where models are "
         "personal; empty: all",
     )
+    answers: int = Field(
+        16,
+        ge=0,
+        le=10_000,
+        description="causal-lm with prompts: validation rows that are answered by greedy "
+        "generation, for exact_match",
+    )
+    answer_tokens: int = Field(
+        32, ge=1, le=4_096, description="causal-lm with prompts: most tokens of an answer"
+    )
 
 
 class BudgetSpec(_Strict):
@@ -172,7 +193,7 @@ MAX_SECONDS = 315_360_000.0
 EXAMPLE: dict[str, Any] = {
     "name": "demo",
     "model": "minilm",
-    "task": "text-classification",
+    "task": "classification",
     "data": {"train": "pydocs"},
     "partition": {"kind": "dirichlet", "alpha": 0.5},
     "clients": {"count": 8, "per_round": 4},
@@ -190,7 +211,10 @@ class JobSpec(_Strict):
 
     name: str = Field(..., min_length=1, max_length=100, description="What the job is called")
     model: str = Field("minilm", min_length=1, description="Preset, local folder or hub id")
-    task: Literal["text-classification"] = Field("text-classification", description="Task")
+    task: TaskField = Field(
+        "classification",
+        description="What the model learns: one of the labels, one number, or the next token",
+    )
     data: DataSpec = DataSpec()
     partition: PartitionSpec = Dirichlet()
     clients: ClientsSpec = ClientsSpec()
@@ -209,6 +233,12 @@ class JobSpec(_Strict):
         0, ge=-1000, le=1000, description="Jobs of a higher one are worked on first"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="All randomness derives from it")
+
+
+def measured_of(spec: JobSpec) -> tuple[str, ...]:
+    """The metrics that an evaluation of the job gives."""
+    answers = spec.data.prompt is not None and spec.evaluate.answers > 0
+    return tuple(m for m in TASKS[spec.task].metrics if answers or m != "exact_match")
 
 
 _KINDS = ("iid", "dirichlet", "shards", "by-column")

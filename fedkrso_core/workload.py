@@ -16,20 +16,22 @@ import numpy as np
 import torch
 
 from fedkrso_core import personal
-from fedkrso_core.batches import Encoder, evaluation_batches, training_batches
+from fedkrso_core.batches import evaluation_batches, make_encoder, training_batches
 from fedkrso_core.data import Examples, load
 from fedkrso_core.data.partition import divide
 from fedkrso_core.errors import DataError
-from fedkrso_core.evaluate import evaluate
+from fedkrso_core.evaluate import evaluate, evaluate_regression
 from fedkrso_core.global_model import GlobalModel, StateRef
 from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import lean_model
+from fedkrso_core.lm_batches import LmEncoder
+from fedkrso_core.lm_evaluate import evaluate_lm
 from fedkrso_core.memory import measured
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.models import load_model, load_tokenizer
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import derive, generator
-from fedkrso_core.spec import ByColumn, JobSpec
+from fedkrso_core.spec import ByColumn, Dirichlet, JobSpec, Shards
 from fedkrso_core.stale import Counted, in_one_round
 
 
@@ -50,8 +52,14 @@ class Shares:
 def shares_of(spec: JobSpec) -> Shares:
     """Loads the job's data and divides it among its clients."""
     column = spec.partition.column if isinstance(spec.partition, ByColumn) else None
-    train, validation = load(spec.data, spec.seed, column)
+    labelled = isinstance(spec.partition, Dirichlet | Shards)
+    train, validation = load(spec.data, spec.seed, column, spec.task, labelled)
     return Shares(train, validation, divide(train, spec.partition, spec.clients.count, spec.seed))
+
+
+def labels_of(spec: JobSpec, train: Examples) -> list[str]:
+    """Names of the model's outputs; of causal-lm, labels only divide the rows."""
+    return list(train.label_names) if spec.task == "classification" else []
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,9 @@ class Workload:
         self.config: Any = self.method.Config(**spec.method.options)
         self.shares = shares_of(spec)
         names = self.shares.train.label_names
-        model = load_model(spec.model, names, spec.seed).to(device)
+        model = load_model(spec.model, names, spec.seed, spec.task).to(device)
         self.tokenizer = load_tokenizer(spec.model)
-        self.encoder = Encoder(self.tokenizer, spec.local.max_length, device)
+        self.encoder = make_encoder(spec.task, self.tokenizer, spec.local.max_length, device)
         self.global_model = GlobalModel(self.method, self.config, model, folder)
 
     def require_data(self, sha256: str) -> None:
@@ -160,9 +168,13 @@ class Workload:
         self, before_batch: Callable[[], None] = lambda: None, rows: Examples | None = None
     ) -> dict[str, float]:
         """Metrics, on the validation rows or others, of the model that was put together last."""
-        size = self.spec.evaluate.batch_size
-        batches = evaluation_batches(self.encoder, rows or self.shares.validation, size)
-        return evaluate(self.global_model.model, batches, before_batch)
+        model, how = self.global_model.model, self.spec.evaluate
+        chosen = self.shares.validation if rows is None else rows
+        if isinstance(self.encoder, LmEncoder):
+            return evaluate_lm(model, self.encoder, chosen, how, before_batch)
+        batches = evaluation_batches(self.encoder, chosen, how.batch_size)
+        measure = evaluate_regression if self.spec.task == "regression" else evaluate
+        return measure(model, batches, before_batch)
 
 
 def _apart(update: Update) -> Update:

@@ -26,6 +26,7 @@ from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
 from fedkrso_core.personal import Report, round_metrics
 from fedkrso_core.stale import Counted
+from fedkrso_core.tasks import headline, task_of
 from fedkrso_core.workload import Workload
 
 
@@ -177,7 +178,7 @@ def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
         safekeeping.refer(session, result.kept)
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
-        jobs.add_event(session, job.id, now, "round-closed", _closed_text(number, values))
+        jobs.add_event(session, job.id, now, "round-closed", _closed_text(job, number, values))
         action = engine.next_action(view_of(session, row), now, s.settings.quorum)
         if not goes_on or opening is None or not isinstance(action, engine.Open):
             return True  # the job is paused, or finishes
@@ -186,14 +187,12 @@ def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
     return True
 
 
-def _closed_text(number: int, values: dict[str, object]) -> str:
+def _closed_text(job: Job, number: int, values: dict[str, object]) -> str:
     metrics = values.get("metrics")
-    if not isinstance(metrics, dict) or "accuracy" not in metrics:
+    if not isinstance(metrics, dict):
         return f"Round {number} closed"
-    text = f"Round {number} closed: accuracy {metrics['accuracy']:.3f}"
-    if "worst_accuracy" not in metrics:
-        return text
-    return f"{text}, client {metrics['worst_client']} worst with {metrics['worst_accuracy']:.3f}"
+    quality = headline(task_of(job.spec)[1], metrics)
+    return f"Round {number} closed" + (f": {quality}" if quality else "")
 
 
 def extend(s: Store, job: Job, number: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import overload
+from typing import Any, overload
 
 from api.db.tables import Assignment, Event, Job, Round
 from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
 from api.services.round_seats import RoundSeats
 from fedkrso_core.rounds_spec import of_stored
+from fedkrso_core.tasks import task_of
 
 
 @overload
@@ -42,6 +43,7 @@ def job_out(
         priority=job.priority,
         method=job.spec["method"]["name"],
         model=job.spec["model"],
+        **_task(job),
         rounds=job.rounds,
         rounds_closed=job.rounds_closed,
         metrics=metrics,
@@ -54,6 +56,11 @@ def job_out(
         model_sha256=job.model_sha256,
         spec=job.spec,
     )
+
+
+def _task(job: Job) -> dict[str, Any]:
+    name, task = task_of(job.spec)
+    return {"task": name, "headline": task.metric, "higher_is_better": task.higher_is_better}
 
 
 def round_out(row: Round, seats: RoundSeats) -> RoundOut:

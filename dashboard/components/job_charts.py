@@ -11,9 +11,9 @@ from dashboard.charts import Figure, figures
 from dashboard.views import rounds_frame
 
 
-def draw_charts(rounds: Sequence[Mapping[str, Any]], total: int) -> None:
+def draw_charts(rounds: Sequence[Mapping[str, Any]], total: int, headline: str) -> None:
     """Two charts in a row, each with its current value in words under it."""
-    drawn = figures(rounds_frame(rounds), total)
+    drawn = figures(rounds_frame(rounds, headline), total, headline)
     for row in (drawn[:2], drawn[2:]):
         for column, figure in zip(st.columns(2), row, strict=True):
             with column:

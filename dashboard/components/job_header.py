@@ -37,9 +37,9 @@ def draw_header(job: Json, now: datetime) -> None:
 
 def draw_tiles(job: Json, now: datetime) -> None:
     """The figures of the job so far."""
-    metrics = job["metrics"]
+    metrics, headline = job["metrics"], words.headline(job)
     tiles = {
-        "Accuracy": words.metric(metrics, "accuracy"),
+        words.metric_name(headline): words.metric(metrics, headline),
         "Loss": words.metric(metrics, "loss"),
         **words.worst(metrics),
         "Bytes up": words.size(job["bytes_up"]),

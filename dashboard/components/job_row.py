@@ -19,7 +19,6 @@ INDENT = "&nbsp;&nbsp;&nbsp;"
 
 def draw_row(job: Mapping[str, Any], now: datetime) -> None:
     """Name, state, progress and figures; the name leads to the job's page."""
-    metrics = job["metrics"]
     with st.container(
         border=True,
         horizontal=True,
@@ -32,7 +31,8 @@ def draw_row(job: Mapping[str, Any], now: datetime) -> None:
             draw_state(job["state"])
         share, text = words.progress(job)
         st.progress(share, text, width=PROGRESS_WIDTH)
-        _draw_cell("accuracy", words.metric(metrics, "accuracy"))
+        metric = words.headline(job)
+        _draw_cell(metric, words.metric(job["metrics"], metric))
         _draw_cell("up", words.size(job["bytes_up"]))
         _draw_cell("down", words.size(job["bytes_down"]))
         _draw_cell("peak mem.", words.size(job["peak_memory_bytes"] or None))

@@ -66,7 +66,7 @@ def _draw_progress(snapshot: Snapshot, now: datetime) -> None:
     job, rounds = snapshot.job, snapshot.rounds
     draw_header(job, now)
     draw_tiles(job, now)
-    draw_charts(rounds, job["rounds"])
+    draw_charts(rounds, job["rounds"], words.headline(job))
     draw_rounds(rounds)
 
 

@@ -16,6 +16,7 @@ from fedkrso_core.spec import ByColumn, Dirichlet, Iid, PartitionSpec, Shards
 
 Rows = NDArray[np.int64]
 MAX_DRAWS = 100
+TENTHS = 10
 
 
 def divide(examples: Examples, spec: PartitionSpec, count: int, seed: int) -> list[Rows]:
@@ -45,7 +46,7 @@ def _dirichlet(
 
     Hsu et al., Measuring the effects of non-identical data distribution, arXiv 1909.06335.
     """
-    labels = np.array(examples.labels)
+    labels = _classes(examples)
     for _ in range(MAX_DRAWS):
         parts = _draw_shares(labels, spec.alpha, count, rng)
         empty = sum(len(part) == 0 for part in parts)
@@ -56,6 +57,14 @@ def _dirichlet(
         f"{len(labels)} rows in the last of {MAX_DRAWS} draws; "
         "take a larger alpha, fewer clients or more rows"
     )
+
+
+def _classes(examples: Examples) -> NDArray[np.int64]:
+    """What Dirichlet divides by: the labels; of numbers to predict, the tenth that each is in."""
+    labels = np.array(examples.labels)
+    if labels.dtype.kind != "f":
+        return labels
+    return np.searchsorted(np.quantile(labels, np.arange(1, TENTHS) / TENTHS), labels, "right")
 
 
 def _draw_shares(

@@ -19,8 +19,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from pydantic import ValidationError
 
+from fedkrso_core.batches import AnyEncoder, make_encoder
 from fedkrso_core.device import default_device
 from fedkrso_core.errors import ModelError, Problem, SpecError
 from fedkrso_core.estimate.batch import largest_batch
@@ -62,7 +64,7 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
             spec,
             found,
             _rehearser(spec, found),
-            largest_batch(found.shares.train, found.tokenizer, spec.local),
+            largest_batch(found.shares.train, _encoder(spec, found), spec.local.batch_size),
         )
         played = [stage.play(method) for method in chosen]
         forecasts = [
@@ -83,9 +85,14 @@ def _require_playable(spec: JobSpec) -> None:
         raise SpecError([Problem("rounds", message, count)])
 
 
+def _encoder(spec: JobSpec, found: Examined) -> AnyEncoder:
+    cpu = torch.device("cpu")
+    return make_encoder(spec.task, found.tokenizer, spec.local.max_length, cpu)
+
+
 def _rehearser(spec: JobSpec, found: Examined) -> Rehearser:
     try:
-        return Rehearser(lambda: from_config(found.model.config), default_device())
+        return Rehearser(lambda: from_config(found.model.config, spec.task), default_device())
     except ModelError as error:
         raise SpecError([Problem("model", str(error), spec.model)]) from None
 

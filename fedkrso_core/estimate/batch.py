@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fedkrso_core.batches import AnyEncoder
 from fedkrso_core.data import Examples
-from fedkrso_core.spec import LocalSpec
 
 _ROWS, _CHUNK = 20_000, 1_000
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The shape of a training batch: rows, their length, and the inputs the tokenizer gives."""
+    """The shape of a training batch: rows, their length, the inputs, and the kind of its labels.
+
+    `per_token` says that labels are (rows, length) and not (rows,).
+    """
 
     rows: int
     length: int
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+    labels: torch.dtype = torch.int64
+    per_token: bool = False
 
     def make(self) -> dict[str, Tensor]:
-        """The batch, all ones, with the labels (rows,)."""
-        shapes = {**dict.fromkeys(self.inputs, (self.rows, self.length)), "labels": (self.rows,)}
-        return {name: torch.ones(shape, dtype=torch.int64) for name, shape in shapes.items()}
+        """The batch, all ones, with the labels."""
+        shape = (self.rows, self.length)
+        made = {name: torch.ones(shape, dtype=torch.int64) for name in self.inputs}
+        of_labels = shape if self.per_token else shape[:1]
+        return {**made, "labels": torch.ones(of_labels, dtype=self.labels)}
 
 
-def largest_batch(examples: Examples, tokenizer: Any, local: LocalSpec) -> Batch:
-    """A batch that is as long as the longest row, cut at `local.max_length`.
+def largest_batch(examples: Examples, encoder: AnyEncoder, rows: int) -> Batch:
+    """A batch of so many rows that is as long as the longest row, cut at the encoder's length.
 
     Of very many rows, the 20,000 with the longest text are looked at.
     """
-    pairs = examples.pairs or [""] * len(examples)
-    sizes = [len(text) + len(pair) for text, pair in zip(examples.texts, pairs, strict=True)]
-    order = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)[:_ROWS]
-    length, inputs = 0, tuple[str, ...]()
+    order = np.argsort([-_characters(examples, row) for row in range(len(examples))])[:_ROWS]
+    length = 0
     for start in range(0, len(order), _CHUNK):
-        chunk = examples.select(order[start : start + _CHUNK])
-        encoded = tokenizer(chunk.texts, chunk.pairs, truncation=True, max_length=local.max_length)
-        length = max(length, *map(len, encoded["input_ids"]))
-        inputs = tuple(encoded.keys())
-        if length == local.max_length:
+        made = encoder.batch(examples, order[start : start + _CHUNK])
+        length = max(length, made["input_ids"].shape[1])
+        if length == encoder.max_length:
             break
-    return Batch(local.batch_size, length, inputs)
+    labels = made.pop("labels")
+    return Batch(rows, length, tuple(made), labels.dtype, per_token=labels.dim() == 2)
+
+
+def _characters(examples: Examples, row: int) -> int:
+    columns = (examples.texts, examples.pairs, examples.prompts)
+    return sum(len(column[row]) for column in columns if column is not None)

@@ -20,10 +20,9 @@ from fedkrso_core.estimate.plan import REQUIRED, Plan, PlannedRound
 from fedkrso_core.expect import Group
 from fedkrso_core.forecast import RoundTraffic, Traffic
 from fedkrso_core.method import Method, Update, shape_of
-from fedkrso_core.metrics import NAMES
 from fedkrso_core.payload import Payload
 from fedkrso_core.personal import OWN, measures
-from fedkrso_core.spec import JobSpec
+from fedkrso_core.spec import JobSpec, measured_of
 
 _TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
 
@@ -118,7 +117,7 @@ class Exchange:
         """What a client reports of its own model, where it measures one."""
         if not self.method.is_personal or not measures(self._spec, began):
             return {}
-        return {f"{OWN}{name}": _TYPICAL for name in NAMES}
+        return {f"{OWN}{name}": _TYPICAL for name in measured_of(self._spec)}
 
 
 @dataclass

@@ -57,11 +57,17 @@ def check_memory(model: nn.Module, local: LocalSpec) -> None:
         raise MethodError("checkpointing-mlp finds no MLP in this model; use checkpointing")
     if "gelu-8bit" in options and not any(map(is_activation, model.modules())):
         raise MethodError("gelu-8bit finds no GELU or SiLU in this model; leave it out")
+    if "fused-cross-entropy" in options and _predicts_numbers(model):
+        raise MethodError("fused-cross-entropy finds none in a regression; leave it out")
     if "bf16-weights" in options and local.weight_decay > 0:
         raise MethodError(
             f"bf16-weights cannot hold a decay as small as lr * weight_decay; "
             f"weight_decay is {local.weight_decay:g}; allowed with bf16-weights: 0"
         )
+
+
+def _predicts_numbers(model: nn.Module) -> bool:
+    return getattr(getattr(model, "config", None), "problem_type", None) == "regression"
 
 
 def _has_dropout(module: nn.Module) -> bool:

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
-_IGNORED = -100
+IGNORED = -100  # the label of what does not count, as in torch and transformers
 _CHUNK_BYTES = 16 * 2**20
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        counted = labels != _IGNORED
+        counted = labels != IGNORED
         count = counted.sum().clamp(min=1)
         total = torch.zeros((), device=logits.device)
         slope = torch.empty_like(logits)
@@ -44,6 +45,17 @@ class _FusedCrossEntropy(torch.autograd.Function):
         return slope * grad.to(slope.dtype), None
 
 
+def next_tokens(labels: Tensor) -> Tensor:
+    """What each place of (n, length) should predict: the label of the next; the last, nothing."""
+    return pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+
 def fused_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss in nats of logits (n, classes) and labels (n,); labels of -100 do not count."""
+    """Mean loss in nats of logits (n, classes) and labels (n,); labels of -100 do not count.
+
+    Of a language model: logits (n, length, vocabulary) and labels (n, length), each of which is
+    what the place before it should predict.
+    """
+    if labels.dim() == 2:
+        logits, labels = logits.flatten(0, 1), next_tokens(labels).flatten()
     return _FusedCrossEntropy.apply(logits, labels)  # type: ignore[no-any-return, no-untyped-call]

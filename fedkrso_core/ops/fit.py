@@ -42,7 +42,8 @@ def make_optimizer(
     groups = [{"params": list(parameters), "lr": local.lr, "peak_lr": local.lr}]
     head_lr = local.head_lr or local.lr
     groups.append({"params": list(head), "lr": head_lr, "peak_lr": head_lr})
-    groups = [group for group in groups if group["params"]]
+    # torch takes a group without parameters, but no list without groups
+    groups = [group for group in groups if group["params"]] or groups[:1]
     kinds: dict[str, type[torch.optim.Optimizer]] = {
         "adamw": torch.optim.AdamW,
         "sgd": torch.optim.SGD,

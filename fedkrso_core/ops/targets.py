@@ -9,28 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
+from fedkrso_core.lean.weights import output_layer
 from fedkrso_core.ops.layers import is_affine, matrix_of
 
 Targets = Literal["all-linear"] | tuple[str, ...]
 
 
 def head_names(model: nn.Module) -> list[str]:
-    """Parameters outside the pretrained encoder: the classifier."""
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+    """Parameters outside the pretrained body: the classifier, which is trained densely.
+
+    A language model has none: its output layer is pretrained, and often the embedding itself.
+    """
+    prefix, output = f"{getattr(model, 'base_model_prefix', '')}.", output_layer(model)
+    pretrained = set() if output is None else {id(p) for p in output.parameters()}
+    return [
+        name
+        for name, p in model.named_parameters()
+        if not name.startswith(prefix) and id(p) not in pretrained
+    ]
 
 
 def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[str, nn.Module]:
-    """The encoder's layers y = x W^T + b to adapt, by name in the model's order.
+    """The body's layers y = x W^T + b to adapt, by name in the model's order.
 
-    "all-linear" takes all of them; a tuple takes those whose name ends with one of its parts.
-    MethodError if none matches or a layer is smaller than the rank.
+    "all-linear" takes all of them; a tuple takes those whose name ends with one of its parts. The
+    output layer of a language model is none of them: where it is the embedding, a change of one
+    would be a change of both. MethodError if none matches or a layer is smaller than the rank.
     """
-    head = {name.rsplit(".", 1)[0] for name in head_names(model)}
+    head, output = {name.rsplit(".", 1)[0] for name in head_names(model)}, output_layer(model)
     linears = {
         name: module
         for name, module in model.named_modules()
-        if is_affine(module) and name not in head
+        if is_affine(module) and name not in head and module is not output
     }
     if targets != "all-linear":
         endings = tuple(f".{target}" for target in targets)

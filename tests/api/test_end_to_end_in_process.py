@@ -11,9 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine
 
 from api.coordinator.advance import advance
 from api.coordinator.export import build
+from api.db import jobs
+from api.db.session import reading
 from fedkrso_core import estimate as estimating
 from fedkrso_core import simulate
 from fedkrso_core.spec import parse
@@ -46,6 +49,34 @@ def test_the_service_does_what_a_simulation_does(
     assert job["bytes_up"] == summary["totals"]["bytes_up"]
     assert job["bytes_down"] == summary["totals"]["bytes_down"]
     assert job["metrics"] == summary["metrics"]
+
+
+def test_a_language_model_is_trained_by_the_service(
+    http: httpx.Client, worker: ClientProcess, engine: Engine, tiny_files: Path, tmp_path: Path
+) -> None:
+    spec = {
+        "name": "lm",
+        "task": "causal-lm",
+        "model": "bytes",
+        "data": {"train": str(tiny_files / "rows.jsonl"), "prompt": "{label}: "},
+        "partition": {"kind": "iid"},
+        "clients": {"count": 2, "per_round": 2},
+        "rounds": 2,
+        "local": {"steps": 3, "batch_size": 4, "max_length": 24, "lr": 0.003},
+        "evaluate": {"answers": 2, "answer_tokens": 4},
+        "method": {"name": "fedavg"},
+    }
+    job_id = submit(http, spec)
+    job = run_to_the_end(http, worker, job_id)
+    asked = ("state", "task", "headline", "higher_is_better")
+    assert [job[name] for name in asked] == ["done", "causal-lm", "perplexity", False]
+    assert set(job["metrics"]) == {"perplexity", "loss", "exact_match"}
+    summary = simulate.run(parse(spec), tmp_path / "simulated")
+    assert (job["model_sha256"], job["metrics"]) == (summary["model_sha256"], summary["metrics"])
+    with reading(engine) as session:
+        events = jobs.events(session, job_id, 0, 1000)
+    closed = [event.text for event in events if event.kind == "round-closed"]
+    assert closed[-1] == f"Round 2 closed: perplexity {job['metrics']['perplexity']:.3f}"
 
 
 def test_the_model_of_any_round_can_be_taken_home(

@@ -78,3 +78,13 @@ def test_the_board_keeps_only_the_rounds_that_fit(make_round: Make) -> None:
 
 def test_a_name_in_brackets_is_not_markup(make_job: Make) -> None:
     assert "[red]x" in text_of(jobs_table([make_job(name="[red]x")]))
+
+
+def test_the_headline_is_the_tasks(make_round: Make, make_job: Make) -> None:
+    round_ = make_round(1, metrics={"perplexity": 12.5, "loss": 2.526})
+    assert round_line(round_, "perplexity").startswith("round 1  perplexity 12.500  loss 2.526")
+    job = Board("lm", "running", 2, closed=[round_], metric="perplexity")
+    assert "perplexity" in text_of(board(job))
+    metrics = {"headline": "perplexity", "metrics": {"perplexity": 12.5}}
+    assert "perplexity 12.500" in text_of(jobs_table([make_job(**metrics)]))
+    assert "accuracy 0.625" in text_of(jobs_table([make_job()]))

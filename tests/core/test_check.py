@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, Any, str]] = {
         {"model": "./no-model"},
         "model",
         "./no-model",
-        "'./no-model' is not a folder; allowed: minilm, a local folder",
+        "'./no-model' is not a folder; allowed: minilm, bytes, a local folder",
     ),
     "a model of the hub offline": (
         {"model": "no-org/no-model"},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedkrso_core.metrics import classification_metrics
+from fedkrso_core.metrics import classification_metrics, regression_metrics
 
 
 def metrics(truth: list[int], predicted: list[int], labels: int) -> dict[str, float]:
@@ -53,3 +53,33 @@ def test_a_single_answer_for_everything_scores_no_correlation(labels: int) -> No
 @pytest.mark.parametrize("labels", [2, 3])
 def test_rows_of_one_label_can_be_scored(labels: int) -> None:
     assert metrics([0, 0], [0, 0], labels)["accuracy"] == 1.0
+
+
+def ranks_by_hand(values: list[float]) -> list[float]:
+    return [
+        sum(other < value for other in values) + (sum(other == value for other in values) - 1) / 2
+        for value in values
+    ]
+
+
+def test_correlations_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 6, 50) / 2  # with equal values
+    predicted = truth + rng.standard_normal(50)
+    found = regression_metrics(truth, predicted)
+    assert found["pearson"] == pytest.approx(np.corrcoef(truth, predicted)[0, 1])
+    ranks = ranks_by_hand(list(truth)), ranks_by_hand(list(predicted))
+    assert found["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert found["mse"] == pytest.approx(((truth - predicted) ** 2).mean())
+
+
+def test_spearman_asks_for_the_order_alone() -> None:
+    truth = np.array([1.0, 2.0, 3.0, 4.0])
+    found = regression_metrics(truth, np.exp(truth))
+    assert found["spearman"] == pytest.approx(1.0)
+    assert found["pearson"] < 0.95
+
+
+def test_a_constant_answer_has_no_correlation() -> None:
+    found = regression_metrics(np.array([1.0, 2.0]), np.array([5.0, 5.0]))
+    assert (found["pearson"], found["spearman"], found["mse"]) == (0.0, 0.0, 12.5)

@@ -18,6 +18,7 @@ from fedkrso_core.models import (
 )
 
 NAMES = ("animals", "tools", "weather")
+ALLOWED = "allowed: minilm, bytes, a local folder"
 
 
 def test_a_local_folder_is_a_model(tiny_model: Path) -> None:
@@ -86,7 +87,9 @@ def test_the_presets_tokenizer_knows_words() -> None:
 @pytest.mark.parametrize("name", ["/no/such/folder", "./missing", "../missing", "~/missing-model"])
 @pytest.mark.parametrize("load", [load_tokenizer, source_of])
 def test_an_unknown_folder_is_named(name: str, load: Callable[[str], object]) -> None:
-    with pytest.raises(ModelError, match=f"'{name}' is not a folder; allowed: minilm, a local"):
+    with pytest.raises(
+        ModelError, match=f"'{name}' is not a folder; allowed: minilm, bytes, a local"
+    ):
         load(name)
 
 
@@ -101,7 +104,7 @@ def test_an_unknown_folder_is_named(name: str, load: Callable[[str], object]) ->
 )
 @pytest.mark.parametrize("name", ["no-org/no-model", "nomodel", "not a model id", "a/b/c"])
 def test_a_hub_id_offline_is_a_model_error(name: str, load: Callable[[str], object]) -> None:
-    with pytest.raises(ModelError, match=f"'{name}' cannot be loaded; allowed: minilm, a local"):
+    with pytest.raises(ModelError, match=f"'{name}' cannot be loaded; {ALLOWED}"):
         load(name)
 
 
@@ -117,7 +120,7 @@ def test_a_hub_id_offline_is_a_model_error(name: str, load: Callable[[str], obje
 def test_a_folder_without_a_model_is_a_model_error(
     tmp_path: Path, load: Callable[[str], object]
 ) -> None:
-    with pytest.raises(ModelError, match="cannot be loaded; allowed: minilm, a local folder"):
+    with pytest.raises(ModelError, match=f"cannot be loaded; {ALLOWED}"):
         load(str(tmp_path))
 
 

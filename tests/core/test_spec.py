@@ -119,7 +119,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "half a round": ({"rounds": 1.5}, "rounds", "1.5: .*valid integer"),
     "a list for a section": ({"local": [1]}, "local", r"\[1\]: .*"),
     "unknown optimizer": ({"local": {"optimizer": "lion"}}, "local.optimizer", "'adamw' or 'sgd'"),
-    "unknown task": ({"task": "chat"}, "task", "'chat': .*'text-classification'"),
+    "unknown task": (
+        {"task": "chat"},
+        "task",
+        "'chat': .*'regression' or 'causal-lm'",
+    ),
     "negative seed": ({"seed": -1}, "seed", "-1: .*greater than or equal to 0"),
     "seed above 63 bits": ({"seed": 2**63}, "seed", "less than"),
     "full weight decay": ({"local": {"weight_decay": 1}}, "local.weight_decay", "1: .*less than 1"),

@@ -115,3 +115,13 @@ def test_only_closed_rounds_can_be_exported(rounds: Rounds) -> None:
     assert views.closed_rounds(rounds) == [2, 1]
     assert views.newest_round(rounds) == 3
     assert views.newest_round([]) is None
+
+
+def test_charts_and_table_name_the_metric_of_the_task(rounds: Rounds) -> None:
+    for item in rounds[:2]:
+        item["metrics"] = {"perplexity": 40.0 / item["round"], "loss": 3.0, "exact_match": 0.5}
+    frame = views.rounds_frame(rounds, "perplexity")
+    first = figures(frame, 6, "perplexity")[0]
+    assert first.caption == "Perplexity 20.000 after round 2; 2 rounds measured."
+    assert "domain" not in first.chart.to_dict()["encoding"]["y"]["scale"]
+    assert {"Perplexity", "Exact match"} <= set(views.rounds_table(rounds).columns)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+from fedkrso_core.batches import make_encoder
 from fedkrso_core.errors import SpecError
 from fedkrso_core.estimate.batch import largest_batch
 from fedkrso_core.examine import examine
@@ -102,7 +104,8 @@ def test_the_batch_is_as_long_as_the_longest_row(job: Callable[..., JobSpec]) ->
     for limit, length in ((16, 8), (5, 5)):
         spec = job(local={"max_length": limit})
         found = examine(spec)
-        batch = largest_batch(found.shares.train, found.tokenizer, spec.local)
+        encoder = make_encoder(spec.task, found.tokenizer, limit, torch.device("cpu"))
+        batch = largest_batch(found.shares.train, encoder, 4)
         assert (batch.rows, batch.length) == (4, length)  # six words and two special tokens
         assert set(batch.inputs) >= {"input_ids", "attention_mask"}
         assert all(tensor.shape[0] == 4 for tensor in batch.make().values())
