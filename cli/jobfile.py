@@ -25,7 +25,8 @@ def absolute(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     The names of the built-in model and data set keep their meaning.
     """
-    from fedkrso_core.spec import DataSpec, JobSpec
+    from fedkrso_core.data_spec import DataSpec
+    from fedkrso_core.spec import JobSpec
 
     result = dict(job)
     _replace(result, "model", folder, JobSpec.model_fields["model"].default)

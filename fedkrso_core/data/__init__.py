@@ -8,9 +8,9 @@ from fedkrso_core.data import sources
 from fedkrso_core.data.columns import to_examples
 from fedkrso_core.data.examples import Examples
 from fedkrso_core.data.sources import BUILTIN
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.seeds import generator
-from fedkrso_core.spec import DataSpec
 from fedkrso_core.tasks import TaskName
 
 __all__ = ["BUILTIN", "Examples", "load"]

@@ -6,8 +6,8 @@ from fedkrso_core.data import labels, prompts
 from fedkrso_core.data.examples import Examples
 from fedkrso_core.data.refusal import refused
 from fedkrso_core.data.sources import Table
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
-from fedkrso_core.spec import DataSpec
 from fedkrso_core.tasks import TaskName
 
 

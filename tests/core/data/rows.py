@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fedkrso_core.data import load
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
-from fedkrso_core.spec import DataSpec
 
 TEN: list[dict[str, Any]] = [
     {"text": f"text {row}", "label": "ab"[row % 2], "owner": row // 3} for row in range(10)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedkrso_core.data import load
-from fedkrso_core.spec import DataSpec
+from fedkrso_core.data_spec import DataSpec
 from tests.core.data.rows import TEN, jsonl, problem
 
 

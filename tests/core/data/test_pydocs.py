@@ -8,7 +8,7 @@ import pytest
 
 from fedkrso_core.data import BUILTIN, load, pydocs
 from fedkrso_core.data.examples import Examples
-from fedkrso_core.spec import DataSpec
+from fedkrso_core.data_spec import DataSpec
 
 AREAS = (
     "concurrency",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fedkrso_core.data import load
 from fedkrso_core.data.examples import Examples
 from fedkrso_core.data.sources import repository_and_config
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import SpecError
-from fedkrso_core.spec import DataSpec
 from tests.core.data.rows import TEN, jsonl, labelled, problem
 
 
