@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from fedkrso_core.budget import Account
 from fedkrso_core.clients import quorum_of
-from fedkrso_core.method import Method
+from fedkrso_core.method import Method, window_of
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
 from fedkrso_core.spec import JobSpec
@@ -186,20 +186,23 @@ def reserves(
     return sorted(method.select(config, state, others, spec.clients.select_extra, rng))
 
 
-def lacking(method: Method, have: int | None, number: int) -> range:
+def lacking(method: Method, config: Any, have: int | None, number: int) -> range:
     """Rounds of the states that a client needs for round `number` and was never sent.
 
-    `have` is the last state that it holds. Without a journal it is the newest state alone.
+    `have` is the last state that it holds. Where each state replaces the one before it is the
+    newest state alone.
     """
-    newest = number - 1
-    if not method.journal:
-        return range(newest, newest + 1)
-    return range(0 if have is None else have + 1, newest + 1)
+    first = needed(method, config, number).start
+    if have is None or (not method.journal and window_of(method, config) == 1):
+        return range(first, number)
+    return range(max(first, have + 1), number)
 
 
-def needed(method: Method, number: int) -> range:
+def needed(method: Method, config: Any, number: int) -> range:
     """Rounds of all the states that make the model for round `number`."""
-    return range(0 if method.journal else number - 1, number)
+    if method.journal:
+        return range(number)
+    return range(max(0, number - window_of(method, config)), number)
 
 
 def evaluates(spec: JobSpec, number: int) -> bool:

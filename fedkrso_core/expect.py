@@ -36,12 +36,27 @@ class Group(BaseModel):
 
 
 class Expected(BaseModel):
-    """An upload has the required group and any of the optional ones, each whole or not at all."""
+    """An upload has the required group and any of the optional ones, each whole or not at all.
+
+    Where `places` is not empty, client c has the optional group places[c % len(places)], no other.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     required: Group = Group()
     optional: dict[str, Group] = {}
+    places: tuple[str, ...] = ()
+
+    def of_client(self, client: int) -> Expected:
+        """What this client's upload must look like."""
+        if not self.places:
+            return self
+        own = self.optional[self.places[client % len(self.places)]]
+        both = {
+            part: {**getattr(self.required, part), **getattr(own, part)}
+            for part in Group.model_fields
+        }
+        return Expected(required=Group(**both))
 
 
 def check_upload(path: Path, expected: Expected, num_examples: int | None = None) -> Header:

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from fedkrso_core.method import Method
+from fedkrso_core.method import Method, window_of
 from fedkrso_core.models import weights_of
-from fedkrso_core.payload import Payload, tensors_sha256
+from fedkrso_core.payload import Payload, overlaid, tensors_sha256
 
 _KEEP = 2
 
@@ -62,7 +62,7 @@ class GlobalModel:
             self._replay(chain)
         else:
             self._restore(self._base)
-            self.method.materialize(self.config, self.model, chain[-1].fetch())
+            self.method.materialize(self.config, self.model, self.newest(chain))
         return self.model
 
     def personalize(self, chain: Sequence[StateRef], state: Payload, memory: Payload) -> nn.Module:
@@ -71,6 +71,11 @@ class GlobalModel:
         self.for_training(chain)
         self.method.personalize(self.config, self.model, state, memory)
         return self.model
+
+    def newest(self, chain: Sequence[StateRef]) -> Payload:
+        """The last state; where states hold only what changed, with what still holds of others."""
+        count = window_of(self.method, self.config)
+        return overlaid(state.fetch() for state in chain[-count:])
 
     def sha256(self) -> str:
         """Digest of the weights that are in the model now."""

@@ -33,7 +33,8 @@ def with_local_head(method: Method) -> Method:
     def expect(config: Any, model: nn.Module, state: Payload) -> Expected:
         expected, heads = method.expect(config, model, state), head_names(model)
         optional = {name: _without(group, heads) for name, group in expected.optional.items()}
-        return Expected(required=_without(expected.required, heads), optional=optional)
+        required = _without(expected.required, heads)
+        return expected.model_copy(update={"required": required, "optional": optional})
 
     def train(config: Any, model: nn.Module, received: Payload, client: Client) -> Update:
         copy_into(model, client.memory.under(_KEPT))

@@ -106,9 +106,15 @@ class Method:
     materialize(config, model, state) -> None                  puts a state into `model`
     personalize(config, model, state, memory) -> None          the same, for a client's own model
 
+    window(config) -> number of states: without a journal, a state may hold only what changed in its
+    round. The model is then made of so many of the newest states, of each tensor the newest one;
+    that is also what `train` receives and `materialize` puts in. `aggregate`, `expect` and `select`
+    are handed the last state alone.
+
     Bytes are forecast from shapes alone (see `estimate.traffic`). So `expect` must give the same
     names and shapes in every round, and a tensor of the new state may depend, in name and shape,
-    only on the required tensors and one optional group of the uploads.
+    only on the required tensors and one optional group of the uploads. `varies=True` lifts that:
+    every round is then played in full (see `estimate.replay`), which takes longer.
 
     `rebase` is what buffered rounds need: an update that was trained from the state `began` becomes
     one that `aggregate` may take beside those trained from `state`. The client's own change is kept
@@ -136,6 +142,8 @@ class Method:
     check: Callable[[Any, nn.Module, LocalSpec], None]
     select: Callable[[Any, Payload, Sequence[int], int, np.random.Generator], list[int]] = uniform
     sends: Callable[[Any, Client], Collection[str]] = nothing_optional
+    varies: bool = False
+    window: Callable[[Any], int] | None = None
     rebase: Callable[[Any, nn.Module, Payload, Payload, Update, float], Update] | None = None
     check_stale: Callable[[Any, LocalSpec], None] = always_exact
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
@@ -144,6 +152,11 @@ class Method:
     def is_personal(self) -> bool:
         """Whether each client ends with a model of its own."""
         return self.personalize is not None
+
+
+def window_of(method: Method, config: Any) -> int:
+    """How many of the newest states make a model without a journal."""
+    return 1 if method.window is None else method.window(config)
 
 
 _DTYPES = {

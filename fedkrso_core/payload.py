@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,15 @@ class Payload:
         """Tensors whose name starts with `prefix`, by the rest of their name."""
         found = {n: t for n, t in self.tensors.items() if n.startswith(prefix)}
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+
+def overlaid(payloads: Iterable[Payload]) -> Payload:
+    """The newest tensor of each name, and the scalars of the last payload; oldest first."""
+    tensors, scalars = dict[str, Tensor](), dict[str, Any]()
+    for payload in payloads:
+        tensors.update(payload.tensors)
+        scalars = dict(payload.scalars)
+    return Payload(tensors, scalars)
 
 
 def encode(payload: Payload) -> bytes:

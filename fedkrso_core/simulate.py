@@ -153,7 +153,7 @@ class _Job:
         working, bytes_down = self.clock.working, 0
         clients = engine.participants(method, config, spec, state, number, working)
         for client in clients:
-            for lacking in engine.lacking(method, self.have.get(client), number):
+            for lacking in engine.lacking(method, config, self.have.get(client), number):
                 bytes_down += self.states[lacking].stat().st_size
         self.clock.begin(number, clients)
         return bytes_down
@@ -170,7 +170,8 @@ class _Job:
 
     def _client(self, number: int, visit: Visit, record: dict[str, Any]) -> Counted:
         """One client's part of the job; the body of its upload lies in a file."""
-        chain = [_state(self.states[n]) for n in engine.needed(self.workload.method, visit.began)]
+        needed = engine.needed(self.workload.method, self.workload.config, visit.began)
+        chain = [_state(self.states[n]) for n in needed]
         memory = ClientMemory(self.folder / "memory")
         trained = self.workload.train(
             chain,

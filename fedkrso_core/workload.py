@@ -29,7 +29,7 @@ from fedkrso_core.lm_evaluate import evaluate_lm
 from fedkrso_core.memory import measured
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.models import load_model, load_tokenizer
-from fedkrso_core.payload import Payload
+from fedkrso_core.payload import Payload, overlaid
 from fedkrso_core.seeds import derive, generator
 from fedkrso_core.spec import ByColumn, Dirichlet, JobSpec, Shards
 from fedkrso_core.stale import Counted, in_one_round
@@ -106,7 +106,7 @@ class Workload:
         memory: Payload | None = None,
     ) -> Trained:
         """A client's round: from the global model of the chain and its memory to its update."""
-        received = chain[-1].fetch()
+        received = self.global_model.newest(chain)
         self.global_model.for_training(chain)
         torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
         who = replace(self._client(client, round_number, on_step), memory=memory or Payload())
@@ -129,6 +129,8 @@ class Workload:
         """The update with the metrics of the client's own model."""
         update = _apart(update)
         own = self.method.aggregate(self.config, received, [update])
+        if self.method.window is not None:
+            own = overlaid([received, own])
         self.global_model.personalize(chain, own, update.memory)
         found = self.evaluate(before_batch, self._own_validation)
         metrics = {f"{personal.OWN}{name}": value for name, value in found.items()}

@@ -52,8 +52,8 @@ def choose(session: Session, work: Workload, job: Job, state: Payload, number: i
 def starting(work: Workload, have: int | None, number: int) -> dict[str, Any]:
     """The first states that the model of a round is made of, and that a client lacks of them."""
     return {
-        "needs_from": engine.needed(work.method, number).start,
-        "lacks_from": engine.lacking(work.method, have, number).start,
+        "needs_from": engine.needed(work.method, work.config, number).start,
+        "lacks_from": engine.lacking(work.method, work.config, have, number).start,
     }
 
 

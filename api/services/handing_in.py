@@ -138,7 +138,8 @@ def _seat(engine: Engine, assignment_id: str, token: str, digest: str) -> _Seat:
         _require_lease(seat, token, digest)
         row = session.get_one(Round, (seat.job_id, seat.number))
         done = AcceptedOut(digest=digest, bytes_up=seat.bytes_up) if seat.state == "done" else None
-        return _Seat(Expected.model_validate(row.expected), seat.num_examples, done)
+        expected = Expected.model_validate(row.expected).of_client(seat.client)
+        return _Seat(expected, seat.num_examples, done)
 
 
 def _require_lease(seat: Assignment, token: str, digest: str) -> None:

@@ -10,6 +10,7 @@ from fedkrso_core.estimate.batch import Batch
 from fedkrso_core.estimate.footprint import footprint_of
 from fedkrso_core.estimate.pace import pace_of
 from fedkrso_core.estimate.rehearsal import Rehearsal, Rehearser
+from fedkrso_core.estimate.replay import Replay
 from fedkrso_core.estimate.traffic import Exchange, Visit, traffic_of
 from fedkrso_core.examine import Examined, check_method, config_of
 from fedkrso_core.forecast import Forecast
@@ -48,8 +49,9 @@ class Stage:
             return str(error)
         plain, bf16 = (other, own) if self._in_bf16 else (own, other)
         rows = [len(rows) for rows in self.found.shares.rows]
-        exchange = Exchange(method, config, self.spec, self.found.model, rows, own.update)
-        return Played(own, plain, bf16, exchange.visits())
+        exchange = Replay if method.varies else Exchange
+        played = exchange(method, config, self.spec, self.found.model, rows, own.update)
+        return Played(own, plain, bf16, played.visits())
 
     def _rehearse(self, method: Method, config: Any) -> tuple[Rehearsal, Rehearsal]:
         """Two steps of a late round as the job asks, and one with the other arithmetic.

@@ -24,7 +24,7 @@ from fedkrso_core.payload import Payload
 from fedkrso_core.personal import OWN, measures
 from fedkrso_core.spec import JobSpec, measured_of
 
-_TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
+TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Exchange:
         num_examples: Sequence[int],
         sample: Update,
     ) -> None:
-        self.method, self.num_examples = method, num_examples
+        self.method, self._config, self.num_examples = method, config, num_examples
         first = method.init(config, model, spec.seed)
         expected = method.expect(config, model, first)
         self._groups = {**expected.optional, REQUIRED: expected.required}
-        self._sample = replace(sample, metrics=dict.fromkeys(sample.metrics, _TYPICAL))
+        self._sample = replace(sample, metrics=dict.fromkeys(sample.metrics, TYPICAL))
         self._plan = Plan(
             method, config, spec, model, num_examples, self._sample, self._groups, first
         )
@@ -96,28 +96,15 @@ class Exchange:
             up, held_up = upload.sizes(
                 self._plan.sent(client, one.number),
                 self.num_examples[client],
-                self._own_metrics(one.number),
+                own_metrics(self.method, self._spec, one.number),
             )
-            lacked = engine.lacking(self.method, have.get(client), one.number)
+            lacked = engine.lacking(self.method, self._config, have.get(client), one.number)
             down = sum(states[t][0] for t in lacked)
             held_down = states[one.number - 1][1]
             begun[client, one.number] = Visit(client, up, down, held_up, held_down)
         counted = {(visit.client, visit.began) for visit in one.counted}
         have |= {client: began - 1 for client, began in counted}
-        own = [
-            visit if (client, began) in counted else replace(visit, bytes_up=0, counted=False)
-            for (client, began), visit in begun.items()
-            if began == one.number
-        ]
-        earlier = [begun[key] for key in sorted(counted) if key[1] < one.number]
-        both = own + [replace(visit, bytes_down=0) for visit in earlier]
-        return sorted(both, key=lambda visit: visit.client)
-
-    def _own_metrics(self, began: int) -> dict[str, float]:
-        """What a client reports of its own model, where it measures one."""
-        if not self.method.is_personal or not measures(self._spec, began):
-            return {}
-        return {f"{OWN}{name}": _TYPICAL for name in measured_of(self._spec)}
+        return visits_of(begun, counted, one.number)
 
 
 @dataclass
@@ -155,6 +142,30 @@ def _sizes(
 def _sizes_of(payload: Payload) -> tuple[int, int]:
     shapes = {name: shape_of(tensor) for name, tensor in payload.tensors.items()}
     return _sizes(Encoding({REQUIRED: shapes}), [REQUIRED], payload.scalars)
+
+
+def own_metrics(method: Method, spec: JobSpec, began: int) -> dict[str, float]:
+    """What a client reports of its own model, where it measures one."""
+    if not method.is_personal or not measures(spec, began):
+        return {}
+    return {f"{OWN}{name}": TYPICAL for name in measured_of(spec)}
+
+
+def visits_of(
+    begun: Mapping[tuple[int, int], Visit], counted: Collection[tuple[int, int]], number: int
+) -> list[Visit]:
+    """The visits of a round, of all that have `begun` and those that are counted in it.
+
+    Keys are (client, round that it began with).
+    """
+    own = [
+        visit if (client, began) in counted else replace(visit, bytes_up=0, counted=False)
+        for (client, began), visit in begun.items()
+        if began == number
+    ]
+    earlier = [begun[key] for key in sorted(counted) if key[1] < number]
+    both = own + [replace(visit, bytes_down=0) for visit in earlier]
+    return sorted(both, key=lambda visit: visit.client)
 
 
 def traffic_of(rounds: Sequence[Sequence[Visit]], buffered: bool = False) -> Traffic:

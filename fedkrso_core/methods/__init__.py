@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedkrso_core.method import Method
-from fedkrso_core.methods import fedavg, fedit, fedkrso, ffa_lora
+from fedkrso_core.methods import fedavg, fedit, fedkrso, ffa_lora, rolora
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -12,5 +12,6 @@ METHODS: dict[str, Method] = {
         fedavg.METHOD,
         fedit.METHOD,
         ffa_lora.METHOD,
+        rolora.METHOD,
     )
 }

@@ -23,17 +23,17 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from fedkrso_core.expect import Expected, Group
-from fedkrso_core.method import Client, Method, Update, shape_of
+from fedkrso_core.expect import Expected
+from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.adapters import (
     LoraConfig,
-    adapter_shapes,
+    expect_adapters,
     merge_adapters,
     rebase_adapters,
     train_adapters,
 )
 from fedkrso_core.ops.average import mean_of_uploads
-from fedkrso_core.ops.targets import head_names, target_linears
+from fedkrso_core.ops.targets import target_linears
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
 
@@ -54,9 +54,7 @@ def init(config: Config, model: nn.Module, seed: int) -> Payload:
 
 def expect(config: Config, model: nn.Module, state: Payload) -> Expected:
     """A and B of every layer, and the classifier."""
-    parameters = dict(model.named_parameters())
-    dense = {f"dense/{name}": shape_of(parameters[name]) for name in head_names(model)}
-    return Expected(required=Group(tensors=adapter_shapes(config, model, ("A", "B")) | dense))
+    return expect_adapters(config, model, ("A", "B"))
 
 
 def train(config: Config, model: nn.Module, received: Payload, client: Client) -> Update:

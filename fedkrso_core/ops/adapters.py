@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, MethodConfig, Update
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.layers import d_in_of, d_out_of
@@ -19,6 +20,7 @@ from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
     head_names,
+    head_shapes,
     only_trainable,
     target_linears,
 )
@@ -68,6 +70,14 @@ def adapter_shapes(
     return shapes
 
 
+def expect_adapters(
+    config: LoraConfig, model: nn.Module, parts: tuple[Literal["A", "B"], ...]
+) -> Expected:
+    """An upload of the named factors of every layer, and of the classifier."""
+    shapes = adapter_shapes(config, model, parts) | head_shapes(model)
+    return Expected(required=Group(tensors=shapes))
+
+
 def train_adapters(
     config: LoraConfig,
     model: nn.Module,
@@ -78,9 +88,23 @@ def train_adapters(
     """Trains the named factors and the classifier on the base model; uploads just those."""
     copy_into(model, received.under("dense/"))
     adapters = starting_adapters(config, model, received)
-    layers = target_linears(model, config.targets, config.rank)
+    return fit_adapters(model, adapters, config.scale, client, parts)
+
+
+def fit_adapters(
+    model: nn.Module,
+    adapters: Mapping[str, tuple[Tensor, Tensor]],
+    scale: float,
+    client: Client,
+    parts: tuple[Literal["A", "B"], ...] = ("A", "B"),
+) -> Update:
+    """Trains (A, B) of the named layers, or one of the two, and the classifier as it stands.
+
+    Uploads what was trained, as "A/layer", "B/layer" and "dense/parameter".
+    """
+    layers = {name: model.get_submodule(name) for name in adapters}
     head = only_trainable(model, head_names(model))
-    with lora_layers(model, layers, adapters, config.scale) as wrapped:
+    with lora_layers(model, layers, adapters, scale) as wrapped:
         factors = {
             f"{part}/{name}": getattr(layer, part.lower())
             for name, layer in wrapped.items()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
 from fedkrso_core.lean.weights import output_layer
+from fedkrso_core.method import shape_of
 from fedkrso_core.ops.layers import is_affine, matrix_of
 
 Targets = Literal["all-linear"] | tuple[str, ...]
@@ -27,6 +28,12 @@ def head_names(model: nn.Module) -> list[str]:
         for name, p in model.named_parameters()
         if not name.startswith(prefix) and id(p) not in pretrained
     ]
+
+
+def head_shapes(model: nn.Module) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The classifier's parameters by their names in payloads, as `Expected` writes them."""
+    parameters = dict(model.named_parameters())
+    return {f"dense/{name}": shape_of(parameters[name]) for name in head_names(model)}
 
 
 def target_linears(model: nn.Module, targets: Targets, rank: int = 1) -> dict[str, nn.Module]:

@@ -187,7 +187,7 @@ class Federation:
         `began` is the round whose model it begins with, the open one if not given.
         """
         number = began or self.round
-        chain = [_state(self.states[n]) for n in engine.needed(self.method, number)]
+        chain = [_state(self.states[n]) for n in engine.needed(self.method, self.config, number)]
         memory = self.memories.get(client)
         update = self.work.train(chain, client, number, on_step, memory).update
         return replace(unpack(pack(update)), memory=over_the_wire(update.memory))
@@ -231,6 +231,11 @@ class Federation:
         """The global model after the last closed round, or after an earlier one."""
         until = self.states if last is None else self.states[: last + 1]
         self.work.global_model.materialize([_state(state) for state in until])
+        return self.weights()
+
+    def weights_after(self, state: Payload) -> dict[str, Tensor]:
+        """The global model if this state were the next."""
+        self.work.global_model.materialize([_state(s) for s in (*self.states, state)])
         return self.weights()
 
     def loss(self) -> float:

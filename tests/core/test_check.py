@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, Any, str]] = {
         {"method": {"name": "fedfoo"}},
         "method.name",
         "fedfoo",
-        "'fedfoo' is no method; allowed: fedavg, fedit, fedkrso, ffa_lora",
+        f"'fedfoo' is no method; allowed: {', '.join(sorted(METHODS))}",
     ),
     "unknown option": (
         {"method": {"name": "fedkrso", "rnk": 4}},

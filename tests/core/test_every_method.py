@@ -1,11 +1,11 @@
 """What every method of the registry must do. A new method is tested here without a line more;
-it only states its learning rate and, as its docstring does, the bytes of its upload."""
+it only has its rows in `rows.py`."""
 
 import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +22,13 @@ from fedkrso_core.methods import METHODS
 from fedkrso_core.models import shapes_only
 from fedkrso_core.ops.targets import head_names, target_linears
 from fedkrso_core.payload import Payload, decode, encode
-
-# local learning rates at which the tiny problem is learnt
-LEARNING_RATES = {"fedkrso": 1e-2, "fedavg": 3e-3, "fedit": 1e-2, "ffa_lora": 1e-2}
-
-# methods whose client ends with its own weights in the model, exactly as the server rebuilds them
-ENDS_IN_ITS_WEIGHTS = {"fedkrso", "fedavg"}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What the bytes of an upload may depend on; counts of numbers."""
-
-    rank: int
-    d_in: int  # summed over the targeted layers
-    d_out: int
-    head: int
-    everything: int
-    used: int  # seeds
-
-
-UPLOAD_BYTES: dict[str, Callable[[Sizes], int]] = {
-    "fedkrso": lambda of: 4 * of.rank * of.d_out * of.used + 4 * of.head,
-    "fedavg": lambda of: 4 * of.everything,
-    "fedit": lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head,
-    "ffa_lora": lambda of: 4 * of.rank * of.d_out + 4 * of.head,
-}
-
+from tests.core.rows import ROWS, Row, Sizes
 
 Make = Callable[..., Any]
+
+
+def those(kind: Callable[[Row], bool]) -> list[str]:
+    return [name for name, row in ROWS.items() if kind(row)]
 
 
 @pytest.fixture(params=METHODS)
@@ -199,8 +177,7 @@ def test_the_order_of_clients_matters_only_in_the_last_bit(fed: Any) -> None:
     one = fed.aggregate(updates)
     other = fed.method.aggregate(fed.config, fed.states[-1], [updates[c] for c in (2, 0, 1)])
     assert one.scalars.keys() == other.scalars.keys()
-    for tensor in one.tensors:
-        assert torch.allclose(one.tensors[tensor], other.tensors[tensor], atol=1e-7)
+    assert largest_difference(fed.weights_after(one), fed.weights_after(other)) < 1e-6
 
 
 def test_aggregating_twice_is_the_same(fed: Any) -> None:
@@ -208,6 +185,7 @@ def test_aggregating_twice_is_the_same(fed: Any) -> None:
     assert same(fed.aggregate(updates), fed.aggregate(updates))
 
 
+@pytest.mark.parametrize("name", those(lambda row: row.means))
 def test_a_missing_client_only_reweights(fed: Any) -> None:
     updates = updates_of(fed)
     del updates[1]
@@ -219,7 +197,27 @@ def test_a_missing_client_only_reweights(fed: Any) -> None:
         assert torch.allclose(value.double(), mean, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(ENDS_IN_ITS_WEIGHTS))
+@pytest.mark.parametrize("name", those(lambda row: row.exact))
+@pytest.mark.parametrize("clients", [(0, 1, 2), (0, 2)], ids=["all", "one missing"])
+def test_the_model_changes_by_the_mean_of_what_the_clients_changed(
+    fed: Any, clients: tuple[int, ...]
+) -> None:
+    updates, sizes = updates_of(fed), [fed.sizes[c] for c in clients]
+    own = [fed.weights_after(fed.aggregate({c: updates[c]})) for c in clients]
+    mean = {
+        name: sum(n * one[name].double() for n, one in zip(sizes, own, strict=True)) / sum(sizes)
+        for name in own[0]
+    }
+    together = fed.weights_after(fed.aggregate({c: updates[c] for c in clients}))
+    assert max((together[n] - mean[n]).abs().max().item() for n in mean) < 1e-5
+
+
+def test_a_method_is_exact_or_says_so(name: str) -> None:
+    said = sys.modules[METHODS[name].train.__module__].__doc__
+    assert ROWS[name].exact or "inexact" in said
+
+
+@pytest.mark.parametrize("name", those(lambda row: row.ends_in_its_weights))
 def test_a_single_clients_update_gives_its_own_weights(fed: Any) -> None:
     update = fed.train(2)
     own = fed.weights()
@@ -259,14 +257,13 @@ def test_the_bytes_of_its_upload_are_its_docstrings(fed: Any, name: str) -> None
     layers = target_linears(fed.model, "all-linear").values()
     counts = {n: p.numel() for n, p in fed.model.named_parameters()}
     sizes = Sizes(
-        rank=getattr(fed.config, "rank", 0),
-        d_in=sum(layer.in_features for layer in layers),
-        d_out=sum(layer.out_features for layer in layers),
+        config=fed.config,
+        shapes=[tuple(layer.weight.shape) for layer in layers],
         head=sum(counts[n] for n in head_names(fed.model)),
         everything=sum(counts.values()),
         used=len({n.split("/")[1] for n in tensors if n.startswith("A/")}),
     )
-    assert sum(tensor.nbytes for tensor in tensors.values()) == UPLOAD_BYTES[name](sizes)
+    assert sum(tensor.nbytes for tensor in tensors.values()) == ROWS[name].upload_bytes(sizes)
 
 
 def test_its_clients_are_as_many_as_asked(fed: Any) -> None:
@@ -280,7 +277,7 @@ def test_its_clients_are_as_many_as_asked(fed: Any) -> None:
 
 
 def test_the_tiny_problem_is_learnt(name: str, federation: Make) -> None:
-    local = {"steps": 10, "batch_size": 8, "lr": LEARNING_RATES[name], "head_lr": 1e-2}
+    local = {"steps": 10, "batch_size": 8, "lr": ROWS[name].lr, "head_lr": 1e-2}
     made = federation(method={"name": name}, local=local)
     losses = [made.loss()]
     for _ in range(4):

@@ -136,3 +136,25 @@ def test_an_upload_without_metrics_is_refused(path: Path) -> None:
     path.write_bytes(encode(Payload({"head": torch.ones(2)}, {"num_examples": 5, "decay": 1})))
     with pytest.raises(PayloadError, match="metrics"):
         check_upload(path, EXPECTED)
+
+
+RANKS = Expected(
+    required=Group(tensors={"head": ("F32", (2,))}),
+    optional={str(r): Group(tensors={f"{r}/A": ("F32", (r, 3))}) for r in (1, 2)},
+    places=("1", "2", "2"),
+)
+
+
+@pytest.mark.parametrize(("client", "rank"), [(0, 1), (2, 2), (3, 1), (5, 2)])
+def test_each_client_has_a_place_in_the_list_which_starts_anew(
+    path: Path, client: int, rank: int
+) -> None:
+    own, other = ({f"{r}/A": torch.ones(r, 3)} for r in (rank, 3 - rank))
+    assert check_upload(upload(path, own), RANKS.of_client(client))
+    for wrong in (other, own | other, {}):
+        with pytest.raises(PayloadError):
+            check_upload(upload(path, wrong), RANKS.of_client(client))
+
+
+def test_without_places_all_clients_may_send_the_same() -> None:
+    assert EXPECTED.of_client(4) is EXPECTED

@@ -96,7 +96,7 @@ def test_a_job_that_no_method_can_run_is_an_error(
 
 
 def test_an_unknown_method_is_told_what_is_allowed(forecast: Forecast) -> None:
-    with pytest.raises(SpecError, match="fedavg, fedit, fedkrso, ffa_lora, all"):
+    with pytest.raises(SpecError, match=r"fedavg, .*fedit, .*, all"):
         forecast(["adam"])
 
 

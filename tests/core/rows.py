@@ -1,0 +1,56 @@
+"""What the conformance tests must be told of each method: a new one has its row here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the bytes of an upload of the second round may depend on; counts of numbers."""
+
+    config: Any
+    shapes: Sequence[tuple[int, int]]  # (d_out, d_in) of the layers that can be adapted
+    head: int
+    everything: int
+    used: int  # seeds
+
+    @property
+    def rank(self) -> int:
+        """r."""
+        return int(self.config.rank)
+
+    @property
+    def d_out(self) -> int:
+        """Summed over the layers."""
+        return sum(d_out for d_out, _ in self.shapes)
+
+    @property
+    def d_in(self) -> int:
+        """Summed over the layers."""
+        return sum(d_in for _, d_in in self.shapes)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method as the conformance tests know it."""
+
+    lr: float  # local learning rate at which the tiny problem is learnt
+    upload_bytes: Callable[[Sizes], int]  # of the tensors
+    exact: bool  # the model changes by the mean of what the clients changed
+    means: bool = True  # its state is the mean of the uploads, tensor by tensor
+    ends_in_its_weights: bool = False  # its client, exactly as the server rebuilds them
+
+
+ROWS = {
+    "fedkrso": Row(
+        1e-2,
+        lambda of: 4 * of.rank * of.d_out * of.used + 4 * of.head,
+        exact=True,
+        ends_in_its_weights=True,
+    ),
+    "fedavg": Row(3e-3, lambda of: 4 * of.everything, exact=True, ends_in_its_weights=True),
+    "fedit": Row(1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=False),
+    "ffa_lora": Row(1e-2, lambda of: 4 * of.rank * of.d_out + 4 * of.head, exact=True),
+    "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
+}
