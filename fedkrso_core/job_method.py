@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
 from fedkrso_core.local_head import with_local_head
-from fedkrso_core.method import Method
+from fedkrso_core.method import Method, Update
 from fedkrso_core.methods import METHODS
+from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec
 
 
@@ -13,4 +18,15 @@ def method_of(spec: JobSpec, name: str | None = None) -> Method:
     method = METHODS[spec.method.name if name is None else name]
     if spec.local_head:
         method = with_local_head(method)
+    if spec.weighting == "uniform":
+        method = with_uniform_weights(method)
     return method
+
+
+def with_uniform_weights(method: Method) -> Method:
+    """The method, but for means in which every client counts as one."""
+
+    def aggregate(config: Any, state: Payload, updates: Iterable[Update]) -> Payload:
+        return method.aggregate(config, state, (replace(u, num_examples=1) for u in updates))
+
+    return replace(method, aggregate=aggregate)

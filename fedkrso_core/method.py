@@ -122,6 +122,9 @@ class Method:
     may rename tensors, but not depend on their values. None: the method has no buffered rounds.
     `check_stale(config, local)` raises a MethodError for settings under which it would be inexact.
 
+    `same_basis` says whether the tensors of two states can be added, element by element: then the
+    server may have a momentum (see `server_step`). None: if states replace each other.
+
     `personalize` says that models are personal: parts stay with the client, in `Update.memory`. It
     is called in place of `materialize` for the newest state and puts the own model of the client
     with this memory into `model`. Clients measure that with the state that `aggregate` makes of
@@ -147,6 +150,13 @@ class Method:
     rebase: Callable[[Any, nn.Module, Payload, Payload, Update, float], Update] | None = None
     check_stale: Callable[[Any, LocalSpec], None] = always_exact
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
+
+    same_basis: bool | None = None
+
+    @property
+    def fixed_basis(self) -> bool:
+        """Whether a tensor of the state has the same coordinates in every round."""
+        return not self.journal if self.same_basis is None else self.same_basis
 
     @property
     def is_personal(self) -> bool:

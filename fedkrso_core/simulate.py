@@ -80,6 +80,7 @@ class _Job:
     memories: dict[int, MemoryRef | None] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     closed_at: list[float] = field(default_factory=list)
+    server: Payload | None = None  # what the server's optimizer remembers
     stopped: str | None = None
 
     def rounds(self) -> Iterator[dict[str, Any]]:
@@ -139,8 +140,9 @@ class _Job:
         self.reports = []
         uploads = [self._client(number, visit, record) for visit in counted]
         start = time.perf_counter()
-        new_state = self.workload.aggregate(state, uploads)
-        self._add_state(encode(new_state))
+        after = self.workload.aggregate(state, uploads, self.server)
+        self.server = after.server
+        self._add_state(encode(after.state))
         record["seconds"]["aggregate"] = _since(start)
         if engine.evaluates(spec, number):
             self._evaluate(record)

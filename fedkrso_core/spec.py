@@ -22,6 +22,7 @@ from pydantic import (
 from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.options_spec import CorrectionSpec, ServerSpec, Weighting
 from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 from fedkrso_core.strict import Strict as _Strict
@@ -198,6 +199,11 @@ class JobSpec(_Strict):
     )
     local: LocalSpec = LocalSpec()
     method: MethodSpec = MethodSpec()
+    server: ServerSpec = ServerSpec()
+    correction: CorrectionSpec = CorrectionSpec()
+    weighting: Weighting = Field(
+        "examples", description="What a client's update weighs in the mean: its rows, or 1"
+    )
     local_head: bool = Field(
         False, description="The classifier stays with the client and does not travel"
     )

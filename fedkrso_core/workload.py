@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedkrso_core import personal
+from fedkrso_core import personal, server_step
 from fedkrso_core.batches import evaluation_batches, make_encoder, training_batches
 from fedkrso_core.data import Examples, load
 from fedkrso_core.data.partition import divide
@@ -31,6 +31,7 @@ from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.models import load_model, load_tokenizer
 from fedkrso_core.payload import Payload, overlaid
 from fedkrso_core.seeds import derive, generator
+from fedkrso_core.server_step import Aggregated
 from fedkrso_core.spec import ByColumn, Dirichlet, JobSpec, Shards
 from fedkrso_core.stale import Counted, in_one_round
 
@@ -160,11 +161,18 @@ class Workload:
             on_step=on_step,
         )
 
-    def aggregate(self, state: Payload, counted: Iterable[Counted]) -> Payload:
-        """The state after a round, of that before it and the updates in order of clients."""
-        base, rounds = self.global_model.untrained, self.spec.rounds
+    def aggregate(
+        self, state: Payload, counted: Iterable[Counted], server: Payload | None = None
+    ) -> Aggregated:
+        """The state after a round, of that before it and the updates in order of clients.
+
+        `server` is what the server's optimizer remembers, nothing before round 1.
+        """
+        base, rounds, step = self.global_model.untrained, self.spec.rounds, self.spec.server
         updates = in_one_round(self.method, self.config, rounds, base, state, counted)
-        return self.method.aggregate(self.config, state, updates)
+        model = base() if step.steps else None
+        memory = server or Payload()
+        return server_step.aggregate(step, self.method, self.config, model, state, updates, memory)
 
     def evaluate(
         self, before_batch: Callable[[], None] = lambda: None, rows: Examples | None = None

@@ -106,12 +106,15 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
             return False
         fence, watch = mine
         work = s.workload(job)
-        state, counted = _inputs(s, job.id, number, watch)
+        state, counted, remembered = _inputs(s, job.id, number, watch)
         began = time.perf_counter()
-        new_state = work.aggregate(state, counted)
-        encoded = encode(new_state)
+        after = work.aggregate(state, counted, remembered)
+        encoded = encode(after.state)
         kept = s.keep(encoded)
+        server = None if after.server is None else s.keep(encode(after.server))
         values = {"digest": kept.digest, "size": len(encoded), "aggregate_s": _since(began)}
+        if server is not None:
+            values["server_digest"] = server.digest
         if work.method.is_personal:
             if engine.evaluates(work.spec, number):
                 values["metrics"] = _reported(s, job.id, number)
@@ -120,7 +123,8 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
             chain = [*s.chain(job.id, number - 1), s.state_ref(kept.digest)]
             work.global_model.materialize(_watched(chain, watch))
             values |= {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
-        return _close(s, job, number, _Result(fence, kept, values, new_state))
+        blobs = [kept] if server is None else [kept, server]
+        return _close(s, job, number, _Result(fence, blobs, values, after.state))
 
 
 def _reported(s: Store, job_id: str, number: int) -> dict[str, float]:
@@ -140,10 +144,15 @@ def _watched(chain: Sequence[StateRef], watch: Watch) -> list[StateRef]:
     return [StateRef(ref.digest, partial(fetch, ref)) for ref in chain]
 
 
-def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, list[Counted]]:
-    """The state before the round, and the updates that are counted in it in order of clients."""
+def _inputs(
+    s: Store, job_id: str, number: int, watch: Watch
+) -> tuple[Payload, list[Counted], Payload | None]:
+    """The state before the round, the updates that are counted in it in order of clients, and what
+    the server's optimizer remembers."""
     with reading(s.engine) as session:
-        states = {row.number: row.digest or "" for row in rounds.all_of(session, job_id)}
+        found = rounds.all_of(session, job_id)
+        states = {row.number: row.digest or "" for row in found}
+        remembered = next(row.server_digest for row in found if row.number == number - 1)
         seats = buffered.counted(session, job_id, number)
 
     def update(digest: str) -> Update:
@@ -154,7 +163,8 @@ def _inputs(s: Store, job_id: str, number: int, watch: Watch) -> tuple[Payload, 
         own, began = seat.digest or "", states[seat.number - 1]
         return Counted(number - seat.number, partial(update, own), partial(s.payload, began))
 
-    return s.payload(states[number - 1]), [one(seat) for seat in seats]
+    server = None if remembered is None else s.payload(remembered)
+    return s.payload(states[number - 1]), [one(seat) for seat in seats], server
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,7 @@ class _Result:
     """What an aggregation gave."""
 
     fence: str
-    kept: safekeeping.Kept
+    kept: Sequence[safekeeping.Kept]
     values: dict[str, object]  # of the round's row
     state: Payload
 
@@ -175,7 +185,9 @@ def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
         goes_on = is_running(session, job.id)
         if not rounds.close(session, job.id, number, result.fence, closed_at=now, **values):
             return False
-        safekeeping.refer(session, result.kept)
+        for kept in result.kept:
+            safekeeping.refer(session, kept)
+        rounds.note(session, job.id, number - 1, {"server_digest": None})
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
         jobs.add_event(session, job.id, now, "round-closed", _closed_text(job, number, values))

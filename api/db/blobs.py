@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from api.db.tables import Assignment, Blob, Export, Round
 
 # every column that refers to a blob
-REFERENCES = (Round.digest, Assignment.digest, Export.digest)
+REFERENCES = (Round.digest, Round.server_digest, Assignment.digest, Export.digest)
 
 
 def touch(session: Session, digest: str, size: int, now: float) -> str:

@@ -188,6 +188,8 @@ class Round(Table):
     aggregator_until: Mapped[float | None]
     digest: Mapped[str | None] = mapped_column(String(64), index=True)  # state after this round
     size: Mapped[int | None] = mapped_column(BigInteger)
+    # what the server's optimizer remembers after this round; of the last closed round alone
+    server_digest: Mapped[str | None] = mapped_column(String(64), index=True)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     aggregate_s: Mapped[float] = mapped_column(default=0.0)
     evaluate_s: Mapped[float] = mapped_column(default=0.0)

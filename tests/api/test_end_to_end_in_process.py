@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine
 
 from api.coordinator.advance import advance
+from api.coordinator.advance import store as coordinator
 from api.coordinator.export import build
-from api.db import jobs
+from api.db import jobs, rounds
 from api.db.session import reading
 from fedkrso_core import estimate as estimating
 from fedkrso_core import simulate
@@ -49,6 +50,26 @@ def test_the_service_does_what_a_simulation_does(
     assert job["bytes_up"] == summary["totals"]["bytes_up"]
     assert job["bytes_down"] == summary["totals"]["bytes_down"]
     assert job["metrics"] == summary["metrics"]
+
+
+def test_a_servers_momentum_outlives_its_coordinator(
+    http: httpx.Client, worker: ClientProcess, engine: Engine, tiny_job: MakeJob, tmp_path: Path
+) -> None:
+    """Every step is taken by a coordinator that has just begun, from the blobs alone."""
+    spec = tiny_job(
+        rounds=3, method={"name": "ffa_lora", "rank": 2}, server={"optimizer": "fedadam"}
+    )
+    job_id = submit(http, spec)
+    for _ in range(4):
+        coordinator.cache_clear()
+        advance(job_id)
+        worker.drain()
+    job = http.get(f"/v1/jobs/{job_id}").json()
+    summary = simulate.run(parse(spec), tmp_path / "simulated")
+    assert (job["state"], job["model_sha256"]) == ("done", summary["model_sha256"])
+    with reading(engine) as session:
+        kept = [row.server_digest for row in rounds.all_of(session, job_id)]
+    assert [digest is None for digest in kept] == [True, True, True, False]
 
 
 def test_a_language_model_is_trained_by_the_service(

@@ -17,6 +17,7 @@ from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Client, Method, MethodConfig, Update
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.payload import Payload
+from fedkrso_core.server_step import Aggregated
 from fedkrso_core.spec import JobSpec, LocalSpec
 from fedkrso_core.stale import Counted, in_one_round
 
@@ -87,9 +88,11 @@ class ToyWorkload:
         self.spec, self.method, self.config = spec, TOY, MethodConfig()
         self.global_model = ToyModel()
 
-    def aggregate(self, state: Payload, counted: Iterable[Counted]) -> Payload:
+    def aggregate(
+        self, state: Payload, counted: Iterable[Counted], server: Payload | None = None
+    ) -> Aggregated:
         updates = in_one_round(TOY, self.config, self.spec.rounds, object, state, counted)
-        return TOY.aggregate(self.config, state, updates)
+        return Aggregated(TOY.aggregate(self.config, state, updates), server)
 
     def initial_state(self) -> Payload:
         return TOY.init(self.config, self.global_model.model, self.spec.seed)

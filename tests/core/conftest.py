@@ -165,6 +165,7 @@ class Federation:
         self.model = self.work.global_model.model
         self.states = [over_the_wire(self.work.initial_state())]
         self.memories: dict[int, Payload] = {}  # of each client's last update that counted
+        self.server: Payload | None = None  # what the server's optimizer remembers
 
     @property
     def round(self) -> int:
@@ -202,7 +203,7 @@ class Federation:
             Counted(self.round - began, lambda update=update: update, self._began(began))
             for _, (update, began) in sorted(updates.items())
         ]
-        return self.work.aggregate(self.states[-1], counted)
+        return self.work.aggregate(self.states[-1], counted).state
 
     def _began(self, began: int) -> Callable[[], Payload]:
         return lambda: self.states[began - 1]
@@ -215,7 +216,10 @@ class Federation:
     def close(self, updates: Mapping[int, Update]) -> Payload:
         """Ends the open round; its clients remember what they kept with these updates."""
         self.memories |= {client: update.memory for client, update in updates.items()}
-        self.states.append(over_the_wire(self.aggregate(updates)))
+        counted = [_fresh(updates[client]) for client in sorted(updates)]
+        after = self.work.aggregate(self.states[-1], counted, self.server)
+        self.server = after.server
+        self.states.append(over_the_wire(after.state))
         return self.states[-1]
 
     def play(self, rounds: int = 1) -> None:
@@ -242,6 +246,10 @@ class Federation:
         """The global model's loss on the validation rows."""
         self.global_weights()
         return self.work.evaluate()["loss"]
+
+
+def _fresh(update: Update) -> Counted:
+    return Counted(0, lambda: update, Payload)
 
 
 def over_the_wire(payload: Payload) -> Payload:

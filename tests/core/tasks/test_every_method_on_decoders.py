@@ -18,8 +18,8 @@ from fedkrso_core.models import load_model, shapes_only, weights_of
 from fedkrso_core.ops.targets import head_names, target_linears
 from fedkrso_core.spec import JobSpec
 from tests.core.conftest import Federation
+from tests.core.rows import ROWS
 from tests.core.tasks.conftest import ARCHITECTURES
-from tests.core.test_every_method import LEARNING_RATES
 
 Job = Callable[..., JobSpec]
 CASES = [(a, m) for m in METHODS for a in ("gpt2", "llama")]
@@ -39,7 +39,7 @@ def refusal(job: JobSpec) -> str | None:
 def test_it_learns_or_says_why_not(
     lm_job: Job, architecture: str, method: str, tmp_path: Path
 ) -> None:
-    local = {"steps": 8, "batch_size": 8, "max_length": 16, "lr": LEARNING_RATES[method]}
+    local = {"steps": 8, "batch_size": 8, "max_length": 16, "lr": ROWS[method].lr}
     job = lm_job(architecture, method={"name": method}, local=local)
     if refused := refusal(job):
         assert "causal-lm" in refused or "language model" in refused
