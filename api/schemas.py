@@ -12,6 +12,7 @@ from fedkrso_core.forecast import Forecasts
 
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 RoundState = Literal["collecting", "aggregating", "closed", "failed"]
+Evaluation = Literal["due", "done", "none"]
 AssignmentState = Literal["pending", "leased", "done", "failed", "cancelled"]
 
 # what the database's integers hold: a larger number in a request is refused before it gets there
@@ -94,6 +95,9 @@ class RoundOut(BaseModel):
         {},
         description="By task: accuracy, loss, f1, mcc; pearson, loss, spearman, mse; perplexity, "
         "loss, exact_match",
+    )
+    evaluation: Evaluation = Field(
+        "none", description="due: the metrics come while the next round trains; none: not wanted"
     )
     bytes_up: int
     bytes_down: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
 
-from cli.render import Board, board, round_line, rounds_table
+from cli.render import Board, Json, board, round_line, rounds_table
 
 
 class Display(Protocol):
@@ -75,10 +76,10 @@ class LineDisplay:
             self._console.print(rounds_table(self._last.closed, self._last.metric))
 
     def show(self, job: Board) -> None:
-        """Print the rounds that closed since the last time."""
-        for round_ in job.closed[self._printed :]:
+        """Print the rounds that closed since the last time and have their metrics."""
+        for round_ in takewhile(_is_complete, job.closed[self._printed :]):
             self.say(round_line(round_, job.metric))
-        self._printed = max(self._printed, len(job.closed))
+            self._printed += 1
         self._tell_halt(job)
         self._last = job
 
@@ -95,6 +96,11 @@ class LineDisplay:
     def say(self, text: str) -> None:
         """A line of its own."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_complete(round_: Json) -> bool:
+    """Whether no metrics are to come: a round is measured while the next one trains."""
+    return round_.get("evaluation") != "due"
 
 
 class SilentDisplay:

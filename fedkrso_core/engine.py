@@ -55,13 +55,18 @@ class RoundView:
 class JobView:
     """A running job: rounds to train, rounds closed, and the open one if there is one.
 
-    `account` is needed where the job has a budget and no round is open.
+    `account` is needed where the job has a budget and no round is open. `unmeasured` is the first
+    closed round whose model is to be measured and was not yet; `measuring`: somebody is at it.
+    `last_measured`: the model of the last closed round has its metrics.
     """
 
     rounds: int
     closed: int
     open: RoundView | None = None
     account: Account | None = None
+    unmeasured: int | None = None
+    measuring: bool = False
+    last_measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,14 @@ class Open:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Aggregate what this round's clients sent, evaluate, close."""
+    """Aggregate what this round's clients sent, and close."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Evaluate the model of this closed round."""
 
     round: int
 
@@ -106,15 +118,34 @@ class Wait:
     reason: str
 
 
-Action = Open | Aggregate | Extend | Fail | Finish | Wait
+Action = Open | Aggregate | Measure | Extend | Fail | Finish | Wait
+
+
+def measurement(job: JobView) -> Measure | None:
+    """The closed round to measure now, if nobody is at it.
+
+    It is apart from `next_action` because it keeps no client waiting: a round opens as soon as the
+    one before it is closed, and its clients train while the model that they began with is measured.
+    """
+    return None if job.unmeasured is None or job.measuring else Measure(job.unmeasured)
 
 
 def next_action(job: JobView, now: float, quorum: float) -> Action:
     """What a running job needs now; `quorum` is the share of a round's clients that must report.
 
     A budget ends a job between two rounds: what is open is completed, so that no update is lost,
-    and the first round always runs, so that there is a result.
+    and the first round always runs, so that there is a result. No job ends before all that is to be
+    measured has been.
     """
+    action = _training(job, now, quorum)
+    if not isinstance(action, Fail | Finish):
+        return action
+    if job.measuring or job.unmeasured is not None:
+        return measurement(job) or Wait(f"the evaluation of round {job.unmeasured or job.closed}")
+    return action if job.last_measured or isinstance(action, Fail) else Measure(job.closed)
+
+
+def _training(job: JobView, now: float, quorum: float) -> Action:
     if job.open is None:
         return _between_rounds(job)
     if job.open.state == "aggregating":
@@ -203,14 +234,6 @@ def needed(method: Method, config: Any, number: int) -> range:
     if method.journal:
         return range(number)
     return range(max(0, number - window_of(method, config)), number)
-
-
-def evaluates(spec: JobSpec, number: int) -> bool:
-    """Whether the global model is measured when this round closes.
-
-    A job that a budget ends before its last round is measured when it finishes.
-    """
-    return number % spec.evaluate.every == 0 or number == spec.rounds.count
 
 
 def totals(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fedkrso_core.budget import is_limited
+from fedkrso_core.rounds_spec import evaluates
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.tasks import TASKS
 
@@ -44,7 +45,7 @@ def measures(spec: JobSpec, began: int) -> bool:
     It does in the rounds that are evaluated, and in all where it cannot know which will be: its
     update may be counted later, or a budget may make any round the last.
     """
-    evaluated = began % spec.evaluate.every == 0 or began == spec.rounds.count
+    evaluated = evaluates(began, spec.evaluate.every, spec.rounds.count)
     return evaluated or spec.rounds.buffered or is_limited(spec.budget)
 
 

@@ -146,3 +146,11 @@ class _AlsoANumber:
 Rounds = Annotated[
     RoundsSpec, BeforeValidator(_of_a_number), AfterValidator(_buffer_fits), _AlsoANumber()
 ]
+
+
+def evaluates(number: int, every: int, rounds: int) -> bool:
+    """Whether the global model after a round is measured: each `every` rounds, and at the end.
+
+    A job that a budget ends before its last round is measured there as well.
+    """
+    return number % every == 0 or number == rounds

@@ -21,6 +21,7 @@ from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.personal import Report, round_metrics
+from fedkrso_core.rounds_spec import evaluates
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.stale import Counted
 from fedkrso_core.virtual import VirtualRounds, Visit, drawn
@@ -81,6 +82,7 @@ class _Job:
     reports: list[Report] = field(default_factory=list)
     closed_at: list[float] = field(default_factory=list)
     server: Payload | None = None  # what the server's optimizer remembers
+    measured: int = 0  # the last round that was
     stopped: str | None = None
 
     def rounds(self) -> Iterator[dict[str, Any]]:
@@ -89,20 +91,29 @@ class _Job:
         self.closed_at.append(time.perf_counter())
         action = self._next_action()
         while isinstance(action, engine.Open):
-            record = self._round(action.round)
-            self.records.append(record)
+            self.records.append(self._round(action.round))
             self.closed_at.append(time.perf_counter())
             action = self._next_action()
-            if isinstance(action, engine.Finish) and not record["metrics"]:
-                self._evaluate(record)
-            yield record
+            if isinstance(action, engine.Measure):
+                self._evaluate(self.records[action.round - 1])
+                self.measured = action.round
+                action = self._next_action()
+            yield self.records[-1]
         assert isinstance(action, engine.Finish)
         self.stopped = action.reason
 
     def _next_action(self) -> engine.Action:
-        count = self.workload.spec.rounds.count
-        view = engine.JobView(count, len(self.records), account=self._account())
-        return engine.next_action(view, now=0.0, quorum=1.0)
+        spec, closed = self.workload.spec, len(self.records)
+        measured = self.measured == closed
+        due = evaluates(closed, spec.evaluate.every, spec.rounds.count) and not measured
+        view = engine.JobView(
+            spec.rounds.count,
+            closed,
+            account=self._account(),
+            unmeasured=closed if due else None,
+            last_measured=measured,
+        )
+        return engine.measurement(view) or engine.next_action(view, now=0.0, quorum=1.0)
 
     def _account(self) -> Account | None:
         if not is_limited(self.workload.spec.budget):
@@ -123,7 +134,7 @@ class _Job:
         return [_state(path) for path in self.states]
 
     def _round(self, number: int) -> dict[str, Any]:
-        spec, state = self.workload.spec, decode(self.states[-1].read_bytes())
+        state = decode(self.states[-1].read_bytes())
         bytes_down = self._begin(number, state)
         counted = self.clock.close()
         self.have |= {visit.client: visit.began - 1 for visit in counted}
@@ -144,8 +155,6 @@ class _Job:
         self.server = after.server
         self._add_state(encode(after.state))
         record["seconds"]["aggregate"] = _since(start)
-        if engine.evaluates(spec, number):
-            self._evaluate(record)
         return record
 
     def _begin(self, number: int, state: Payload) -> int:

@@ -87,7 +87,8 @@ def _step(s: Store, job_id: str) -> bool:
     if job.state == "queued":
         return start(s, job)
     queue.hint_training(hints)
-    return _carry_out(s, job, engine.next_action(view, time.time(), s.settings.quorum))
+    action = engine.measurement(view) or engine.next_action(view, time.time(), s.settings.quorum)
+    return _carry_out(s, job, action)
 
 
 def _carry_out(s: Store, job: Job, action: engine.Action) -> bool:
@@ -104,6 +105,8 @@ def _do(s: Store, job: Job, action: engine.Action) -> bool:
             steps.open_round(s, job, number)
         case engine.Aggregate(number):
             return steps.aggregate(s, job, number)
+        case engine.Measure(number):
+            steps.measure(s, job, number)
         case engine.Extend(number):
             steps.extend(s, job, number)
         case engine.Fail(reason):

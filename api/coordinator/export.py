@@ -6,13 +6,16 @@ import logging
 import zipfile
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from api.coordinator.advance import store
 from api.coordinator.store import Store, rounds_ledger
+from api.db import rounds
 from api.db.jobs import OPEN_STATES
 from api.db.session import reading, writing
 from api.db.tables import Export, Job
 from api.errors import is_outage
-from api.services import safekeeping
+from api.services import rules, safekeeping
 from api.services.jobs import rounds_of
 from fedkrso_core.errors import CoreError
 from fedkrso_core.export import summarize, write_folder
@@ -26,8 +29,10 @@ def build(job_id: str, number: int) -> None:
     s = store()
     with reading(s.engine) as session:
         row, job = session.get(Export, (job_id, number)), session.get(Job, job_id)
-    if row is None or job is None or row.state != "building":
-        return
+        if row is None or job is None or row.state != "building":
+            return
+        if job.state == "running" and _awaits_metrics(session, job, number):
+            return  # still building: the ticker asks again
     try:
         _finish(s, job_id, number, _zip(s, job, number), state="ready")
     except (CoreError, OSError) as error:
@@ -39,6 +44,12 @@ def build(job_id: str, number: int) -> None:
         _finish(s, job_id, number, state="failed", error=f"{type(error).__name__}: {error}")
     if job.state not in OPEN_STATES:
         s.forget(job_id)
+
+
+def _awaits_metrics(session: Session, job: Job, number: int) -> bool:
+    """Whether a round up to this one is still to be measured: the folder has all metrics."""
+    without = [n for n, _ in rounds.unmeasured(session, job.id) if n <= number]
+    return any(rules.evaluates(job.spec, n) for n in without)
 
 
 def _finish(

@@ -16,7 +16,6 @@ from api.coordinator.store import Store
 from api.db import rounds
 from api.db.session import writing
 from api.db.tables import Job, Round
-from fedkrso_core.rounds_spec import of_stored
 
 _log = logging.getLogger("api.coordinator")
 LOOK_S = 1.0
@@ -65,19 +64,23 @@ def is_running(session: Session, job_id: str) -> bool:
     return session.get_one(Job, job_id, with_for_update={"key_share": True}).state == "running"
 
 
-@contextmanager
-def held(s: Store, job: Job, number: int) -> Iterator[tuple[str, Watch] | None]:
-    """Holds a round's aggregation, renewing the hold meanwhile; None if another holds it.
+Take = Callable[[Session, Round, str, float, float], bool]
 
-    A pause that comes while it is held does not end it, but none is begun in a pause.
+
+@contextmanager
+def held(s: Store, job: Job, number: int, take: Take) -> Iterator[tuple[str, Watch] | None]:
+    """Holds a round for long work on it, renewing the hold; None if another holds it.
+
+    `take(session, round, fence, now, until)` is the compare-and-swap that begins the hold. A pause
+    that comes while it is held does not end it, but none is begun in a pause.
     """
     fence, lease_s = secrets.token_hex(16), s.settings.aggregate_lease_s
-    if not _take(s, job, number, fence, lease_s):
+    if not _take(s, job, number, fence, take):
         yield None
         return
 
     def renewed(session: Session) -> bool:
-        return rounds.keep_aggregating(session, job.id, number, fence, time.time() + lease_s)
+        return rounds.keep_hold(session, job.id, number, fence, time.time() + lease_s)
 
     try:
         with Watch(s, renewed, min(LOOK_S, lease_s / 4)) as watch:
@@ -90,19 +93,15 @@ def _let_go(s: Store, job_id: str, number: int, fence: str) -> None:
     """After an error: free for the next try at once, or if the database is away in a while."""
     try:
         with writing(s.engine) as session:
-            rounds.keep_aggregating(session, job_id, number, fence, 0.0)
+            rounds.keep_hold(session, job_id, number, fence, 0.0)
     except SQLAlchemyError as error:
         _log.warning("job %s: the hold of round %s stays: %s", job_id, number, error)
 
 
-def _take(s: Store, job: Job, number: int, fence: str, lease_s: float) -> bool:
+def _take(s: Store, job: Job, number: int, fence: str, take: Take) -> bool:
     now = time.time()
     with writing(s.engine) as session:
         if not is_running(session, job.id):
             return False
         row = session.get_one(Round, (job.id, number))
-        if not rounds.start_aggregating(session, row, fence, now, now + lease_s):
-            return False
-        if not of_stored(job.spec["rounds"]).buffered:
-            rounds.give_up_late(session, job.id, number)
-    return True
+        return take(session, row, fence, now, now + s.settings.aggregate_lease_s)

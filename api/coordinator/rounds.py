@@ -25,6 +25,7 @@ from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, unpack
 from fedkrso_core.payload import Payload, encode
 from fedkrso_core.personal import Report, round_metrics
+from fedkrso_core.rounds_spec import of_stored
 from fedkrso_core.stale import Counted
 from fedkrso_core.tasks import headline, task_of
 from fedkrso_core.workload import Workload
@@ -97,11 +98,11 @@ class _Opening:
 
 
 def aggregate(s: Store, job: Job, number: int) -> bool:
-    """Aggregates, evaluates, closes the round and opens the next if the engine wants one.
+    """Aggregates, closes the round and opens the next if the engine wants one.
 
     False if another does it, or the job was cancelled meanwhile.
     """
-    with held(s, job, number) as mine:
+    with held(s, job, number, _start_aggregating) as mine:
         if mine is None:
             return False
         fence, watch = mine
@@ -115,16 +116,44 @@ def aggregate(s: Store, job: Job, number: int) -> bool:
         values = {"digest": kept.digest, "size": len(encoded), "aggregate_s": _since(began)}
         if server is not None:
             values["server_digest"] = server.digest
-        if work.method.is_personal:
-            if engine.evaluates(work.spec, number):
-                values["metrics"] = _reported(s, job.id, number)
-        elif engine.evaluates(work.spec, number):
-            began = time.perf_counter()
-            chain = [*s.chain(job.id, number - 1), s.state_ref(kept.digest)]
-            work.global_model.materialize(_watched(chain, watch))
-            values |= {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
         blobs = [kept] if server is None else [kept, server]
         return _close(s, job, number, _Result(fence, blobs, values, after.state))
+
+
+def _start_aggregating(session: Session, row: Round, fence: str, now: float, until: float) -> bool:
+    if not rounds.start_aggregating(session, row, fence, now, until):
+        return False
+    job = session.get_one(Job, row.job_id)
+    if not of_stored(job.spec["rounds"]).buffered:
+        rounds.give_up_late(session, job.id, row.number)
+    return True
+
+
+def measure(s: Store, job: Job, number: int) -> None:
+    """Evaluates the model of a closed round, unless another does it or it is no longer wanted.
+
+    Its clients do not wait for that: the next round is open meanwhile.
+    """
+    with held(s, job, number, rounds.start_measuring) as mine:
+        if mine is None:
+            return
+        fence, watch = mine
+        work, began = s.workload(job), time.perf_counter()
+        metrics = _quality(s, job.id, number, work, watch)
+        values = {"metrics": metrics, "evaluate_s": _since(began), "measured_at": time.time()}
+        with writing(s.engine) as session:
+            if rounds.note_measured(session, job.id, number, fence, **values):
+                session.get_one(Job, job.id).errors = 0
+                text = f"Round {number}: {headline(task_of(job.spec)[1], metrics) or 'measured'}"
+                jobs.add_event(session, job.id, time.time(), "round-measured", text, round=number)
+
+
+def _quality(s: Store, job_id: str, number: int, work: Workload, watch: Watch) -> dict[str, float]:
+    """Metrics of the global model; where models are personal, of what the clients measured."""
+    if work.method.is_personal:
+        return _reported(s, job_id, number)
+    work.global_model.materialize(_watched(s.chain(job_id, number), watch))
+    return work.evaluate(watch.check)
 
 
 def _reported(s: Store, job_id: str, number: int) -> dict[str, float]:
@@ -190,21 +219,13 @@ def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
         rounds.note(session, job.id, number - 1, {"server_digest": None})
         row = session.get_one(Job, job.id)
         row.rounds_closed, row.errors = number, 0
-        jobs.add_event(session, job.id, now, "round-closed", _closed_text(job, number, values))
+        jobs.add_event(session, job.id, now, "round-closed", f"Round {number} closed")
         action = engine.next_action(view_of(session, row), now, s.settings.quorum)
         if not goes_on or opening is None or not isinstance(action, engine.Open):
             return True  # the job is paused, or finishes
         opening.write(session)
     queue.hint_training(len(opening.clients))
     return True
-
-
-def _closed_text(job: Job, number: int, values: dict[str, object]) -> str:
-    metrics = values.get("metrics")
-    if not isinstance(metrics, dict):
-        return f"Round {number} closed"
-    quality = headline(task_of(job.spec)[1], metrics)
-    return f"Round {number} closed" + (f": {quality}" if quality else "")
 
 
 def extend(s: Store, job: Job, number: int) -> None:
@@ -222,34 +243,21 @@ def extend(s: Store, job: Job, number: int) -> None:
 def finish(s: Store, job: Job, reason: str | None = None) -> None:
     """running -> done, with the digest of the final model; its folder is built right away.
 
-    `reason` is why no more rounds are trained. The final model is that of the last closed round,
-    which is measured here if it was not when the round closed.
+    `reason` is why no more rounds are trained. The final model is that of the last closed round.
     """
     work, number = s.workload(job), job.rounds_closed
     with Watch(s, lambda session: is_running(session, job.id), LOOK_S) as watch:
         work.global_model.materialize(_watched(s.chain(job.id, number), watch))
-        sha, measured, now = work.global_model.sha256(), _measured(s, job, work, watch), time.time()
+        sha, now = work.global_model.sha256(), time.time()
     ended: dict[str, Any] = {"model_sha256": sha, "finished_at": now, "reason": reason}
     with writing(s.engine) as session:
         if not is_running(session, job.id) or not _is_last(session, job.id, number):
             return
         jobs.move(session, job.id, ("running",), "done", **ended)
-        rounds.note(session, job.id, number, measured)
         buffered.cancel_uncounted(session, job.id, number)
         jobs.ask_export(session, job.id, number, now)
         jobs.add_event(session, job.id, now, "done", _done_text(job, reason), model_sha256=sha)
     queue.hint_export(job.id, number)
-
-
-def _measured(s: Store, job: Job, work: Workload, watch: Watch) -> dict[str, Any]:
-    """What measuring the final model gives; nothing if that was done when its round closed."""
-    with reading(s.engine) as session:
-        if session.get_one(Round, (job.id, job.rounds_closed)).metrics:
-            return {}
-    if work.method.is_personal:
-        return {"metrics": _reported(s, job.id, job.rounds_closed)}
-    began = time.perf_counter()
-    return {"metrics": work.evaluate(watch.check), "evaluate_s": _since(began)}
 
 
 def _is_last(session: Session, job_id: str, number: int) -> bool:

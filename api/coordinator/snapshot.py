@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -16,9 +17,10 @@ from fedkrso_core.spec import BudgetSpec
 
 def view_of(session: Session, job: Job) -> engine.JobView:
     """The job as it stands in this transaction."""
-    row = rounds.open_round(session, job.id)
+    row, evaluation = rounds.open_round(session, job.id), _evaluation(session, job)
     if row is None:
-        return engine.JobView(job.rounds, job.rounds_closed, account=_account(session, job))
+        account = _account(session, job)
+        return engine.JobView(job.rounds, job.rounds_closed, account=account, **evaluation)
     seats = tuple(
         engine.Seat(seat.client, seat.state)  # type: ignore[arg-type]
         for seat in buffered.seats_of_open(session, job, row.number)
@@ -33,7 +35,18 @@ def view_of(session: Session, job: Job) -> engine.JobView:
         target=rules.target(job.spec),
         least=rules.least(job.spec),
     )
-    return engine.JobView(job.rounds, job.rounds_closed, view)
+    return engine.JobView(job.rounds, job.rounds_closed, view, **evaluation)
+
+
+def _evaluation(session: Session, job: Job) -> dict[str, Any]:
+    """What of a job's closed rounds is still to be measured, as JobView says it."""
+    without, now = rounds.unmeasured(session, job.id), time.time()
+    due = [n for n, _ in without if rules.evaluates(job.spec, n)]
+    return {
+        "unmeasured": due[0] if due else None,
+        "measuring": any(until is not None and until > now for _, until in without),
+        "last_measured": job.rounds_closed not in {n for n, _ in without},
+    }
 
 
 def _account(session: Session, job: Job) -> Account | None:

@@ -62,28 +62,56 @@ def give_up_late(session: Session, job_id: str, number: int) -> None:
     session.execute(query.values(state="cancelled", error="the round closed without it", **lost))
 
 
-def keep_aggregating(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
-    """Extends the hold of an aggregation."""
+def start_measuring(session: Session, row: Round, fence: str, now: float, until: float) -> bool:
+    """Takes a closed round to measure it unless another coordinator does; True if taken."""
+    query = update(Round).where(
+        Round.job_id == row.job_id,
+        Round.number == row.number,
+        Round.state == "closed",
+        Round.measured_at.is_(None),
+        or_(Round.aggregator.is_(None), Round.aggregator_until < now),
+    )
+    return _changed(session, query.values(aggregator=fence, aggregator_until=until))
+
+
+def unmeasured(session: Session, job_id: str) -> Sequence[tuple[int, float | None]]:
+    """(number, until when somebody measures it) of closed rounds without metrics, in order."""
+    held_until = case((Round.aggregator.is_not(None), Round.aggregator_until), else_=None)
+    query = select(Round.number, held_until).where(
+        Round.job_id == job_id,
+        Round.number > 0,
+        Round.state == "closed",
+        Round.measured_at.is_(None),
+    )
+    return [(number, until) for number, until in session.execute(query.order_by(Round.number))]
+
+
+def keep_hold(session: Session, job_id: str, number: int, fence: str, until: float) -> bool:
+    """Extends the hold of an aggregation or a measurement; False if it was lost."""
     query = update(Round).where(*_held(job_id, number, fence))
     return _changed(session, query.values(aggregator_until=until))
 
 
 def close(session: Session, job_id: str, number: int, fence: str, **values: Any) -> bool:
     """Compare-and-swap aggregating -> closed by who holds the round; False if somebody else did."""
-    query = update(Round).where(*_held(job_id, number, fence))
+    query = update(Round).where(*_held(job_id, number, fence), Round.state == "aggregating")
     return _changed(session, query.values(state="closed", aggregator=None, **values))
 
 
 def note(session: Session, job_id: str, number: int, values: dict[str, Any]) -> None:
-    """Adds to a closed round what was measured afterwards."""
-    if values:
-        where = (Round.job_id == job_id, Round.number == number)
-        session.execute(update(Round).where(*where).values(values))
+    """Changes a closed round's row."""
+    where = (Round.job_id == job_id, Round.number == number)
+    session.execute(update(Round).where(*where).values(values))
+
+
+def note_measured(session: Session, job_id: str, number: int, fence: str, **values: Any) -> bool:
+    """Adds what was measured to a closed round that is held; False if somebody else has done so."""
+    query = update(Round).where(*_held(job_id, number, fence), Round.state == "closed")
+    return _changed(session, query.values(aggregator=None, **values))
 
 
 def _held(job_id: str, number: int, fence: str) -> tuple[Any, ...]:
-    mine = (Round.job_id == job_id, Round.number == number, Round.aggregator == fence)
-    return (*mine, Round.state == "aggregating")
+    return Round.job_id == job_id, Round.number == number, Round.aggregator == fence
 
 
 def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[Assignment]:
@@ -182,6 +210,8 @@ def cancel_seats(session: Session, job_id: str) -> None:
         .where(Round.job_id == job_id, Round.state.in_(("collecting", "aggregating")))
         .values(state="failed")
     )
+    held = (Round.job_id == job_id, Round.aggregator.is_not(None))
+    session.execute(update(Round).where(*held).values(aggregator=None))
     session.execute(
         update(Assignment)
         .where(Assignment.job_id == job_id, Assignment.state.in_(("pending", "leased")))

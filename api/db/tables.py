@@ -172,7 +172,10 @@ class Client(Table):
 
 
 class Round(Table):
-    """collecting -> aggregating -> closed | failed; number 0 holds the initial state."""
+    """collecting -> aggregating -> closed | failed; number 0 holds the initial state.
+
+    A closed round may still have to be measured: its clients need not wait for that.
+    """
 
     __tablename__ = "rounds"
 
@@ -184,7 +187,8 @@ class Round(Table):
     deadline: Mapped[float]
     extended: Mapped[bool] = mapped_column(default=False)
     expected: Mapped[dict[str, Any]]  # what an upload must look like
-    aggregator: Mapped[str | None] = mapped_column(String(32))  # fence of who aggregates
+    # fence of who aggregates it, or measures it once it is closed
+    aggregator: Mapped[str | None] = mapped_column(String(32))
     aggregator_until: Mapped[float | None]
     digest: Mapped[str | None] = mapped_column(String(64), index=True)  # state after this round
     size: Mapped[int | None] = mapped_column(BigInteger)
@@ -193,6 +197,7 @@ class Round(Table):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     aggregate_s: Mapped[float] = mapped_column(default=0.0)
     evaluate_s: Mapped[float] = mapped_column(default=0.0)
+    measured_at: Mapped[float | None]
     aggregating_at: Mapped[float | None]
     stopped_s: Mapped[float] = mapped_column(default=0.0, server_default="0")  # while it was open
 

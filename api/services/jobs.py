@@ -170,7 +170,7 @@ def rounds_of(engine: Engine, job_id: str) -> list[RoundOut]:
         job, rows = _require(session, job_id), rounds.all_of(session, job_id)
         late = of_stored(job.spec["rounds"]).buffered
         seats = round_seats.by_round(rounds.seats(session, job_id), rows, late)
-        return [views.round_out(row, seats[row.number]) for row in rows if row.number > 0]
+        return [views.round_out(job, row, seats[row.number]) for row in rows if row.number > 0]
 
 
 def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientOut]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.settings import Settings
+from fedkrso_core import rounds_spec
 from fedkrso_core.rounds_spec import of_stored
 
 Spec = Mapping[str, Any]
@@ -35,3 +36,9 @@ def least(spec: Spec) -> int | None:
     """Updates that a round can close with at its deadline; None: the service's quorum."""
     given = spec["clients"].get("min_clients")
     return None if given is None else int(given)
+
+
+def evaluates(spec: Spec, number: int) -> bool:
+    """Whether the model after this round is measured; the last of a job is in any case."""
+    every = int((spec.get("evaluate") or {}).get("every", 1))
+    return rounds_spec.evaluates(number, every, of_stored(spec["rounds"]).count)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, overload
 
+from api.db.jobs import OPEN_STATES
 from api.db.tables import Assignment, Event, Job, Round
-from api.schemas import EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
+from api.schemas import Evaluation, EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
+from api.services import rules
 from api.services.round_seats import RoundSeats
 from fedkrso_core.rounds_spec import of_stored
 from fedkrso_core.tasks import task_of
@@ -63,13 +65,22 @@ def _task(job: Job) -> dict[str, Any]:
     return {"task": name, "headline": task.metric, "higher_is_better": task.higher_is_better}
 
 
-def round_out(row: Round, seats: RoundSeats) -> RoundOut:
+def _evaluation(row: Round, job: Job) -> Evaluation:
+    """Whether the round's model was measured, or will be."""
+    if row.measured_at is not None:
+        return "done"
+    ends = job.state not in OPEN_STATES
+    return "due" if rules.evaluates(job.spec, row.number) and not ends else "none"
+
+
+def round_out(job: Job, row: Round, seats: RoundSeats) -> RoundOut:
     """A round with the sums over its clients."""
     handed_in = seats.handed_in
     return RoundOut(
         round=row.number,
         state=row.state,  # type: ignore[arg-type]
         metrics=row.metrics,
+        evaluation=_evaluation(row, job),
         bytes_up=sum(seat.bytes_up for seat in handed_in),
         bytes_down=sum(seat.bytes_down for seat in seats.begun),
         peak_memory_bytes=max((seat.peak_memory_bytes or 0 for seat in handed_in), default=0),

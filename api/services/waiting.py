@@ -27,7 +27,7 @@ def waits_of(session: Session, settings: Settings, job: Job, now: float) -> list
     if job.state == "paused":
         return [_paused(job), *_aggregating(row, now), *_leased(session, job, row, now)]
     if row is None:
-        return [_between(session, job)]
+        return [_between(session, job, now)]
     return _aggregating(row, now) or _collecting(session, settings, job, row, now)
 
 
@@ -61,8 +61,11 @@ def _paused(job: Job) -> WaitingOut:
     return _wait("somebody to resume it: it was paused by a user", job.stopped_at)
 
 
-def _between(session: Session, job: Job) -> WaitingOut:
+def _between(session: Session, job: Job, now: float) -> WaitingOut:
     closed = rounds.last_closed(session, job.id)
+    for number, until in rounds.unmeasured(session, job.id):
+        if until is not None and until > now:
+            return _wait(f"the evaluation of round {number}", closed, until)
     what = "finish the job" if job.rounds_closed else "open the first round"
     return _wait(f"a coordinator to {what}", closed or job.started_at)
 
@@ -72,7 +75,7 @@ def _aggregating(row: Round | None, now: float) -> list[WaitingOut]:
         return []
     if row.aggregator_until is not None and row.aggregator_until < now:
         return [_wait(f"a coordinator to aggregate round {row.number} anew", row.aggregator_until)]
-    what = f"the aggregation and evaluation of round {row.number}"
+    what = f"the aggregation of round {row.number}"
     return [_wait(what, row.aggregating_at, row.aggregator_until)]
 
 

@@ -81,7 +81,7 @@ def test_a_round_is_held_by_one_coordinator_until_its_hold_runs_out(house: House
     house.set_round(job_id, aggregator_until=now - 1)
     assert take(house, job_id, "second", now + 60)
     with writing(house.engine) as session:
-        assert not rounds.keep_aggregating(session, job_id, 1, "first", now + 60)
+        assert not rounds.keep_hold(session, job_id, 1, "first", now + 60)
         assert not rounds.close(session, job_id, 1, "first")
         assert rounds.close(session, job_id, 1, "second")
 

@@ -54,6 +54,7 @@ def test_the_stream_of_an_ended_job_ends(client: TestClient, house: House) -> No
         "leased",
         "update",
         "round-closed",
+        "round-measured",
         "done",
     ]
     assert [json.loads(event["data"]) for event in events] == as_json(client, job_id)
@@ -84,4 +85,10 @@ def test_a_stream_that_was_cut_at_the_newest_event_repeats_nothing(
     headers = {"Last-Event-ID": str(newest)}
     events = parsed(client.get(f"/v1/jobs/{job_id}/events", headers=headers).text)
     later.join()
-    assert [event["event"] for event in events] == ["leased", "update", "round-closed", "done"]
+    assert [event["event"] for event in events] == [
+        "leased",
+        "update",
+        "round-closed",
+        "round-measured",
+        "done",
+    ]

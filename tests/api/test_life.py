@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.coordinator import hold
+from api.db import rounds
 from api.services import jobs, life
 from fedkrso_core.errors import DataError
 from tests.api.exchange import as_worker
@@ -147,7 +148,7 @@ def test_no_aggregation_begins_in_a_pause(house: House) -> None:
     job_id = house.open_job(clients=1)
     house.hand_in(house.claim())
     pause(house, job_id)
-    with hold.held(house.store, house.get(job_id), 1) as mine:
+    with hold.held(house.store, house.get(job_id), 1, rounds.start_aggregating) as mine:
         assert mine is None
     assert house.round(job_id).state == "collecting"
 

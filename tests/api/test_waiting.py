@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.coordinator import hold
+from api.db import rounds
 from api.schemas import WaitingOut
 from api.services import jobs, life
 from tests.api.house import House
@@ -64,10 +65,10 @@ def test_an_aggregation_has_a_beginning_and_an_end_of_its_hold(house: House) -> 
     job_id = house.open_job(clients=1)
     house.hand_in(house.claim())
     assert waits(house, job_id)[0].what == "a coordinator to aggregate round 1"
-    with hold.held(house.store, house.get(job_id), 1):
+    with hold.held(house.store, house.get(job_id), 1, rounds.start_aggregating):
         (wait,) = waits(house, job_id)
         row = house.round(job_id)
-        assert wait.what == "the aggregation and evaluation of round 1"
+        assert wait.what == "the aggregation of round 1"
         assert wait.since == at(row.aggregating_at)
         assert wait.until is not None
         assert wait.until > wait.since

@@ -10,6 +10,7 @@ from rich.console import Console
 from cli.client import ApiClient, ServerAway
 from cli.display import LineDisplay, LiveDisplay, display_on
 from cli.errors import CliError
+from cli.render import Board
 from cli.watch import board_of, early_end, follow, require_done, snapshot
 
 Make = Callable[..., dict[str, Any]]
@@ -58,6 +59,17 @@ def test_without_a_terminal_each_round_is_a_line_and_the_table_comes_last(
     assert [line.split("  ")[0] for line in lines[:2]] == ["round 1", "round 2"]
     assert lines[2].split()[0] == "round"
     assert [line.split()[0] for line in lines[3:]] == ["1", "2"]
+
+
+def test_the_line_of_a_round_waits_for_its_metrics(make_round: Make) -> None:
+    console, out = plain()
+    display = LineDisplay(console)
+    due = {**make_round(1), "metrics": {}, "evaluation": "due"}
+    display.show(Board("j", "running", 2, closed=[due]))
+    assert out.getvalue() == ""
+    display.show(Board("j", "running", 2, closed=[make_round(1), {**due, "round": 2}]))
+    assert out.getvalue().count("round") == 1
+    assert "accuracy" in out.getvalue()
 
 
 def test_a_terminal_gets_a_live_display_that_leaves_the_table(

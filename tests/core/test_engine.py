@@ -13,12 +13,13 @@ from fedkrso_core.engine import (
     Fail,
     Finish,
     JobView,
+    Measure,
     Open,
     RoundView,
     Seat,
     Wait,
-    evaluates,
     lacking,
+    measurement,
     needed,
     next_action,
     participants,
@@ -27,6 +28,7 @@ from fedkrso_core.engine import (
 )
 from fedkrso_core.methods import METHODS
 from fedkrso_core.payload import Payload
+from fedkrso_core.rounds_spec import evaluates
 from fedkrso_core.spec import BudgetSpec, JobSpec
 
 JOURNAL, NEWEST_ONLY = METHODS["fedkrso"], METHODS["fedavg"]
@@ -226,9 +228,41 @@ def test_extra_clients_leave_the_first_choice_as_it_is(job: Callable[..., JobSpe
     assert drawn(4, number=2)[1] != extra
 
 
-def test_evaluation_comes_every_so_often_and_at_the_end(job: Callable[..., JobSpec]) -> None:
-    spec = job(rounds=7, evaluate={"every": 3})
-    assert [n for n in range(1, 8) if evaluates(spec, n)] == [3, 6, 7]
+def test_a_closed_round_is_measured_beside_the_training() -> None:
+    view = replace(collecting("dl"), unmeasured=2)
+    assert measurement(view) == Measure(2)
+    assert next_action(view, 0.0, 1.0) == Wait("1 of 2 clients of round 3")
+
+
+def test_a_round_that_somebody_measures_is_left_to_them() -> None:
+    assert measurement(replace(collecting("dl"), unmeasured=2, measuring=True)) is None
+
+
+def test_the_next_round_does_not_wait_for_a_measurement() -> None:
+    assert next_action(JobView(5, 2, unmeasured=2, measuring=True), 0.0, 1.0) == Open(3)
+
+
+def test_a_job_ends_when_all_is_measured() -> None:
+    done = JobView(5, 5, unmeasured=4, last_measured=False)
+    assert next_action(done, 0.0, 1.0) == Measure(4)
+    waiting = replace(done, measuring=True)
+    assert next_action(waiting, 0.0, 1.0) == Wait("the evaluation of round 4")
+
+
+def test_a_job_that_stops_early_is_measured_where_it_stops() -> None:
+    stopped = JobView(5, 2, account=account(9), last_measured=False)
+    assert next_action(stopped, 0.0, 1.0) == Measure(2)
+    assert isinstance(next_action(replace(stopped, last_measured=True), 0.0, 1.0), Finish)
+
+
+def test_a_job_fails_only_after_what_can_be_measured_was() -> None:
+    lost = replace(collecting("ff"), unmeasured=2)
+    assert next_action(lost, 0.0, 1.0) == Measure(2)
+    assert isinstance(next_action(replace(lost, unmeasured=None), 0.0, 1.0), Fail)
+
+
+def test_evaluation_comes_every_so_often_and_at_the_end() -> None:
+    assert [n for n in range(1, 8) if evaluates(n, every=3, rounds=7)] == [3, 6, 7]
 
 
 def test_totals_are_sums_and_the_highest_memory() -> None:
