@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from fedkrso_core.method import Method
-from fedkrso_core.methods import fedavg, fedit, fedkrso, ffa_lora, rolora
+from fedkrso_core.methods import (
+    fedavg,
+    fedex_lora,
+    fedit,
+    fedkrso,
+    ffa_lora,
+    flexlora,
+    flora,
+    rolora,
+)
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -13,5 +22,8 @@ METHODS: dict[str, Method] = {
         fedit.METHOD,
         ffa_lora.METHOD,
         rolora.METHOD,
+        flora.METHOD,
+        flexlora.METHOD,
+        fedex_lora.METHOD,
     )
 }

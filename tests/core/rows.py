@@ -52,5 +52,14 @@ ROWS = {
     "fedavg": Row(3e-3, lambda of: 4 * of.everything, exact=True, ends_in_its_weights=True),
     "fedit": Row(1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=False),
     "ffa_lora": Row(1e-2, lambda of: 4 * of.rank * of.d_out + 4 * of.head, exact=True),
+    "flora": Row(
+        1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=True, means=False
+    ),
+    "flexlora": Row(
+        1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=False, means=False
+    ),
+    "fedex_lora": Row(
+        1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=True, means=False
+    ),
     "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
 }

@@ -29,6 +29,8 @@ BUFFERED: dict[str, Any] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"name": name} for name in METHODS},
+    "ranks": {"name": "flora", "ranks": [2, 4], "rank": 4},
+    "few columns": {"name": "flexlora", "ranks": [1, 3], "server_rank": 5},
     "few layers": {"name": "fedit", "targets": ["query", "value"], "rank": 2},
     "shared": {"name": "fedkrso", "schedule": "shared", "interval": 1},
     "many seeds": {"name": "fedkrso", "seeds": 30, "interval": 1},
@@ -62,7 +64,7 @@ def test_the_forecast_is_what_a_job_sends(
     assert traffic.bytes_up_per_client == round(traffic.bytes_up / 10)
 
 
-@pytest.mark.parametrize("method", ["fedkrso", "one seed", "fedavg", "fedit"])
+@pytest.mark.parametrize("method", ["fedkrso", "one seed", "fedavg", "fedit", "ranks"])
 def test_the_forecast_is_what_a_buffered_run_sends(
     forecast: Callable[..., Forecasts], job: Callable[..., JobSpec], tmp_path: Path, method: str
 ) -> None:
