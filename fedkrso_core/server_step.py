@@ -87,7 +87,7 @@ def check(spec: ServerSpec, method: Method, config: Any, local: LocalSpec) -> No
     """MethodError if this optimizer is not defined for the states of this method."""
     if not spec.steps:
         return
-    if method.rebase is None:
+    if method.rebase is None or method.varies:  # tensors of two rounds must have one shape
         raise MethodError(f"{method.name}'s states have no difference to step along; allowed: none")
     method.check_stale(config, local)
     if spec.remembers and not method.fixed_basis:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedkrso_core.method import Method
 from fedkrso_core.methods import (
+    fed_sb,
     fedavg,
     fedex_lora,
     fedit,
@@ -12,6 +13,7 @@ from fedkrso_core.methods import (
     flexlora,
     flora,
     rolora,
+    slora,
 )
 
 METHODS: dict[str, Method] = {
@@ -25,5 +27,7 @@ METHODS: dict[str, Method] = {
         flora.METHOD,
         flexlora.METHOD,
         fedex_lora.METHOD,
+        fed_sb.METHOD,
+        slora.METHOD,
     )
 }

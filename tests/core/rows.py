@@ -61,5 +61,12 @@ ROWS = {
     "fedex_lora": Row(
         1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=True, means=False
     ),
+    "fed_sb": Row(1e-2, lambda of: 4 * of.rank**2 * len(of.shapes) + 4 * of.head, exact=True),
+    "slora": Row(  # the second round is the second of the sparse ones
+        1e-2,
+        lambda of: 4 * sum(round(0.01 * d_out * d_in) for d_out, d_in in of.shapes) + 4 * of.head,
+        exact=False,
+        means=False,
+    ),
     "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
 }
