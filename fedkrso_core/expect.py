@@ -39,6 +39,7 @@ class Expected(BaseModel):
     """An upload has the required group and any of the optional ones, each whole or not at all.
 
     Where `places` is not empty, client c has the optional group places[c % len(places)], no other.
+    Where no tensor is required, at least one optional group must be there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -111,6 +112,8 @@ def _check_names(header: Header, expected: Expected) -> None:
             raise PayloadError(
                 f"tensor {name!r} is {tensor.dtype} {tensor.shape}; expected {dtype} {shape}"
             )
+    if not header.tensors and expected.optional and not expected.required.tensors:
+        allowed = {**allowed, **next(iter(expected.optional.values())).tensors}
     missing = sorted(set(allowed) - set(header.tensors))
     if missing:
         raise PayloadError(f"the update lacks {len(missing)} tensors, the first is {missing[0]!r}")

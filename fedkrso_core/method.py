@@ -120,6 +120,8 @@ class Method:
     one that `aggregate` may take beside those trained from `state`. The client's own change is kept
     and multiplied by `weight`; `model` has the base's weights, for what state 0 does not hold. It
     may rename tensors, but not depend on their values. None: the method has no buffered rounds.
+    `rebases_fresh`: fresh updates go through it too, with `began` the very same as `state` and the
+    weight 1; that is for uploads that are no values themselves, but a change of what state holds.
     `check_stale(config, local)` raises a MethodError for settings under which it would be inexact.
 
     `same_basis` says whether the tensors of two states can be added, element by element: then the
@@ -149,6 +151,7 @@ class Method:
     window: Callable[[Any], int] | None = None
     rebase: Callable[[Any, nn.Module, Payload, Payload, Update, float], Update] | None = None
     check_stale: Callable[[Any, LocalSpec], None] = always_exact
+    rebases_fresh: bool = False
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
 
     same_basis: bool | None = None

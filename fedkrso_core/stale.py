@@ -9,7 +9,7 @@ As in FedBuff (Nguyen et al., arXiv 2106.06639, Algorithm 1) the sum is divided 
 buffer, here counted in rows, and not by the sum of the weights: a buffer full of stale updates
 makes a smaller step, where dividing by the weights would undo them whenever all are equally stale.
 With only fresh updates this is the mean of a synchronous round, bit for bit: a fresh update is
-handed on as it is.
+handed on as it is, or as what it stands for (`Method.rebases_fresh`).
 """
 
 from __future__ import annotations
@@ -53,10 +53,24 @@ def in_one_round(
 
     def fresh(one: Counted) -> Update:
         if one.staleness == 0:
-            return one.update()
+            return taken(method, config, base, state, one.update())
         if method.rebase is None:
             raise MethodError(f"{method.name} takes no updates of an earlier round")
         weight = rounds.weight(one.staleness)
         return method.rebase(config, base(), state, one.began(), one.update(), weight)
 
     return map(fresh, counted)
+
+
+def taken(
+    method: Method,
+    config: Any,
+    base: Callable[[], nn.Module],
+    state: Payload,
+    update: Update,
+) -> Update:
+    """A fresh update as `Method.aggregate` takes it; `base` gives the model as state 0 has it."""
+    if not method.rebases_fresh:
+        return update
+    assert method.rebase is not None
+    return method.rebase(config, base(), state, state, update, 1.0)

@@ -21,6 +21,7 @@ from fedkrso_core.expect import Group
 from fedkrso_core.method import Client, Method, Update, dtype_of, shape_of
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.stale import taken
 from fedkrso_core.virtual import VirtualRounds, Visit, drawn
 
 REQUIRED = ""  # beside the names of the optional groups
@@ -129,7 +130,7 @@ class Plan:
 
     def _fresh_shapes(self, groups: Sequence[str]) -> Shapes:
         with NoValues():
-            update = self._update(self._meta(groups), 0)
+            update = self._fresh(self._meta(groups), 0, self.first)
             return _shapes(self.method.aggregate(self.config, self.first, [update]))
 
     def _next_state(
@@ -150,7 +151,11 @@ class Plan:
             )
             for visit in stale
         ]
-        if not updates:
+        if not updates and self.method.rebases_fresh:
+            with NoValues():
+                meta = self._meta([REQUIRED])
+                updates.append(self._fresh(meta, counted[0].client, states[-1]))
+        elif not updates:
             updates.append(self._update(self._ones(), counted[0].client))
         return self.method.aggregate(self.config, states[-1], updates)
 
@@ -167,6 +172,10 @@ class Plan:
             for group in groups
             for name, (dtype, shape) in self.groups[group].tensors.items()
         }
+
+    def _fresh(self, tensors: Mapping[str, Tensor], client: int, state: Payload) -> Update:
+        update = self._update(tensors, client)
+        return taken(self.method, self.config, lambda: self.model, state, update)
 
     def _rebased(
         self, tensors: Mapping[str, Tensor], client: int, state: Payload, began: Payload

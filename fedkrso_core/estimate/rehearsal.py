@@ -29,6 +29,7 @@ from fedkrso_core.lean import lean_model
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
+from fedkrso_core.stale import taken
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,6 @@ class Rehearser:
     def next_state(self, method: Method, config: Any, update: Update) -> Payload:
         """The state after round 1 if this is its only update."""
         with self._fake, NoValues():
-            return method.aggregate(config, method.init(config, self.model, 0), [update])
+            first = method.init(config, self.model, 0)
+            fresh = taken(method, config, lambda: self.model, first, update)
+            return method.aggregate(config, first, [fresh])

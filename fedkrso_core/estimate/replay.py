@@ -22,6 +22,7 @@ from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, Update, dtype_of, shape_of, window_of
 from fedkrso_core.payload import Payload, overlaid
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.stale import taken
 from fedkrso_core.virtual import VirtualRounds, drawn
 
 
@@ -103,7 +104,7 @@ class Replay:
     def _counted(self, client: int, began: int, number: int) -> Update:
         update = self._updates.pop((client, began))
         if began == number:
-            return update
+            return taken(self.method, self.config, lambda: self.model, self._states[-1], update)
         assert self.method.rebase is not None
         state, old = self._states[-1], self._states[began - 1]
         return self.method.rebase(self.config, self.model, state, old, update, 0.5)

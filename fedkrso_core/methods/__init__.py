@@ -6,12 +6,16 @@ from fedkrso_core.method import Method
 from fedkrso_core.methods import (
     fed_sb,
     fedavg,
+    fedcybgd,
     fedex_lora,
     fedit,
     fedkrso,
+    fedkseed,
+    ferret,
     ffa_lora,
     flexlora,
     flora,
+    gradualdiff,
     rolora,
     slora,
 )
@@ -29,5 +33,9 @@ METHODS: dict[str, Method] = {
         fedex_lora.METHOD,
         fed_sb.METHOD,
         slora.METHOD,
+        fedkseed.METHOD,
+        ferret.METHOD,
+        gradualdiff.METHOD,
+        fedcybgd.METHOD,
     )
 }

@@ -71,6 +71,14 @@ def backward(model: nn.Module, batch: dict[str, Tensor], local: LocalSpec) -> Te
     return loss.detach()
 
 
+@torch.no_grad()
+def forward(model: nn.Module, batch: dict[str, Tensor], local: LocalSpec) -> Tensor:
+    """Loss of a batch and nothing else: the forward pass runs at `local.precision`."""
+    device = next(model.parameters()).device
+    with products(local.precision), forward_products(local.precision, device):
+        return _loss(model, batch, "fused-cross-entropy" in local.memory)
+
+
 def _loss(model: nn.Module, batch: dict[str, Tensor], fused: bool) -> Tensor:
     if not fused:
         return model(**batch).loss  # type: ignore[no-any-return]

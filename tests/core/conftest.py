@@ -19,7 +19,7 @@ from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import Update, pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.spec import JobSpec
-from fedkrso_core.stale import Counted
+from fedkrso_core.stale import Counted, taken
 from fedkrso_core.workload import Workload
 
 TOPICS = {
@@ -210,8 +210,12 @@ class Federation:
 
     def aggregate(self, updates: Mapping[int, Update]) -> Payload:
         """The new state of the updates, taken in the order of the clients."""
-        ordered = [updates[client] for client in sorted(updates)]
-        return self.method.aggregate(self.config, self.states[-1], ordered)
+        return self.aggregate_late({client: (u, self.round) for client, u in updates.items()})
+
+    def taken(self, update: Update) -> Update:
+        """A fresh update as `Method.aggregate` takes it."""
+        base, state = self.work.global_model.untrained, self.states[-1]
+        return taken(self.method, self.config, base, state, update)
 
     def close(self, updates: Mapping[int, Update]) -> Payload:
         """Ends the open round; its clients remember what they kept with these updates."""

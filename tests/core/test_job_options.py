@@ -105,9 +105,9 @@ def test_uniform_weights_count_every_client_as_one(federation: Make, name: str) 
     fed = federation(method={"name": name}, weighting="uniform")
     updates = [fed.train(client) for client in range(3)]
     assert [u.num_examples for u in updates] == fed.sizes  # the door still asks for the rows
-    alike = [replace(update, num_examples=7) for update in updates]
+    alike = [fed.taken(replace(update, num_examples=7)) for update in updates]
     expected = METHODS[name].aggregate(fed.config, fed.states[-1], alike)
-    found = fed.method.aggregate(fed.config, fed.states[-1], updates)
+    found = fed.method.aggregate(fed.config, fed.states[-1], [fed.taken(u) for u in updates])
     assert found.tensors.keys() == expected.tensors.keys()
     for tensor, value in found.tensors.items():
         assert torch.allclose(value, expected.tensors[tensor], atol=1e-6)

@@ -14,6 +14,7 @@ from fedkrso_core.errors import SpecError
 from fedkrso_core.method import pack
 from fedkrso_core.methods import METHODS
 from fedkrso_core.spec import EXACT_MEMORY
+from tests.core.rows import ROWS
 
 Make = Callable[..., Any]
 
@@ -44,7 +45,9 @@ CASES = [
     (method, local)
     for method in METHODS
     for local in ROUNDING
-    if method != "fedavg" or "bf16-weights" not in local.get("memory", ())  # fedavg refuses it
+    # those that move every weight refuse bf16-weights
+    if not ROWS[method].moves_everything or "bf16-weights" not in local.get("memory", ())
+    if not ROWS[method].only_losses
 ]
 
 
@@ -52,7 +55,7 @@ CASES = [
 def test_every_method_learns_with_options_that_round(
     federation: Make, method: str, local: dict[str, Any]
 ) -> None:
-    lr = 3e-3 if method == "fedavg" else 1e-2
+    lr = 3e-3 if ROWS[method].moves_everything else 1e-2
     fed = federation(
         method={"name": method}, local={"steps": 12, "batch_size": 8, "lr": lr, **local}
     )
@@ -60,6 +63,25 @@ def test_every_method_learns_with_options_that_round(
     fed.play(2)
     assert fed.loss() < 0.9 * before
     assert {p.dtype for p in fed.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("local", [{"precision": "medium"}, {"memory": ["fused-cross-entropy"]}])
+@pytest.mark.parametrize("method", [name for name, row in ROWS.items() if row.only_losses])
+def test_methods_that_see_losses_alone_see_nearly_the_same_ones(
+    federation: Make, method: str, local: dict[str, Any]
+) -> None:
+    """They take too many steps to learn here; the first one shows what rounding does to it."""
+    losses = []
+    for options in ({}, local):
+        fed = federation(method={"name": method}, local={"steps": 1, "lr": 1e-4, **options})
+        losses.append(fed.train(0).metrics["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", [name for name, row in ROWS.items() if row.moves_everything])
+def test_methods_that_move_every_weight_refuse_to_freeze_them(job: Make, method: str) -> None:
+    with pytest.raises(SpecError, match="bf16-weights is for frozen weights"):
+        check(job(method={"name": method}, local={"memory": ["bf16-weights"]}))
 
 
 def test_with_bf16_weights_the_upload_is_exact_and_the_client_near_it(federation: Make) -> None:
