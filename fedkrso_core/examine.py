@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from fedkrso_core import server_step
+from fedkrso_core import corrected, server_step
 from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
 from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import check_memory
@@ -63,14 +63,19 @@ def check_method(method: MethodSpec, config: Any, model: nn.Module, spec: JobSpe
         field = f"method.{error.field}" if error.field else "method"
         value = getattr(config, error.field) if error.field else method.name
         raise SpecError([Problem(field, str(error), value)]) from None
-    _check_server(chosen, config, spec)
+    _check_options(chosen, config, spec)
     if spec.local_head:
         _check_local_head(METHODS[method.name], config, model)
     if spec.rounds.buffered:
         _check_stale(chosen, config, spec)
 
 
-def _check_server(method: Method, config: Any, spec: JobSpec) -> None:
+def _check_options(method: Method, config: Any, spec: JobSpec) -> None:
+    try:
+        corrected.check(method, spec)
+    except MethodError as error:
+        kind = spec.correction.kind
+        raise SpecError([Problem("correction.kind", f"{kind}: {error}", kind)]) from None
     try:
         server_step.check(spec.server, method, config, spec.local)
     except MethodError as error:

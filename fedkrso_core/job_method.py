@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from fedkrso_core.corrected import with_correction
 from fedkrso_core.local_head import with_local_head
 from fedkrso_core.method import Method, Update
 from fedkrso_core.methods import METHODS
@@ -18,6 +19,7 @@ def method_of(spec: JobSpec, name: str | None = None) -> Method:
     method = METHODS[spec.method.name if name is None else name]
     if spec.local_head:
         method = with_local_head(method)
+    method = with_correction(method, spec.correction, spec.clients.count)
     if spec.weighting == "uniform":
         method = with_uniform_weights(method)
     return method

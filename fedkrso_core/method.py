@@ -16,7 +16,9 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fedkrso_core.correction import Correction, Uncorrected
 from fedkrso_core.expect import Expected
+from fedkrso_core.options_spec import CorrectionKind
 from fedkrso_core.payload import Payload, decode, encode
 from fedkrso_core.spec import LocalSpec
 
@@ -34,7 +36,8 @@ class Client:
     `batches()` yields exactly `local.steps` batches (input_ids, attention_mask, labels, ...),
     derived from (seed, round, client). `memory` is the client's own state between rounds: what its
     last accepted update had as `Update.memory`, empty before the first. It is not traffic.
-    `on_step(n)` is called after the n-th optimizer step.
+    `on_step(n)` is called after the n-th optimizer step. `correction` adds to the gradients, where
+    the method says that it lets it (`Method.corrections`).
     """
 
     id: int
@@ -45,6 +48,7 @@ class Client:
     batches: Callable[[], Iterator[dict[str, Tensor]]]
     memory: Payload = field(default_factory=Payload)
     on_step: Callable[[int], None] = lambda _: None
+    correction: Correction = field(default_factory=Uncorrected)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ class Method:
     weight 1; that is for uploads that are no values themselves, but a change of what state holds.
     `check_stale(config, local)` raises a MethodError for settings under which it would be inexact.
 
+    `corrections` names those of the job's corrections that `train` lets `Client.correction` make:
+    scaffold needs every required tensor of the upload to be a parameter that `fit` trains.
+
     `same_basis` says whether the tensors of two states can be added, element by element: then the
     server may have a momentum (see `server_step`). None: if states replace each other.
 
@@ -155,6 +162,7 @@ class Method:
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
 
     same_basis: bool | None = None
+    corrections: tuple[CorrectionKind, ...] = ()
 
     @property
     def fixed_basis(self) -> bool:

@@ -102,10 +102,10 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     start = {name: received.tensors.get(f"R/{name}", zero) for name in factors}
     head = only_trainable(model, head_names(model))
     with core_layers(model, factors, start, config.scale) as cores:
-        metrics = fit(model, client, cores.values(), head.values())
-    tensors: dict[str, Tensor] = {f"R/{name}": core for name, core in cores.items()}
-    tensors |= {f"dense/{name}": p for name, p in head.items()}
-    return Update(Payload(tensors), client.num_examples, metrics)
+        named = {f"R/{name}": core for name, core in cores.items()}
+        named |= {f"dense/{name}": p for name, p in head.items()}
+        metrics = fit(model, client, cores.values(), head.values(), named)
+    return Update(Payload(dict(named)), client.num_examples, metrics)
 
 
 def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payload:
@@ -147,4 +147,5 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    corrections=("fedprox", "scaffold"),
 )

@@ -61,7 +61,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     parameters = only_trainable(model, [name for name, _ in model.named_parameters()])
     head = {name: parameters[name] for name in head_names(model)}
     body = [p for name, p in parameters.items() if name not in head]
-    metrics = fit(model, client, body, head.values())
+    metrics = fit(model, client, body, head.values(), parameters)
     return Update(Payload(dict(parameters)), client.num_examples, metrics)
 
 
@@ -97,4 +97,5 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    corrections=("fedprox", "scaffold"),
 )

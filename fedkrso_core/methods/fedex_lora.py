@@ -122,4 +122,5 @@ METHOD = Method(
     aggregate=aggregate,
     materialize=materialize,
     varies=True,
+    corrections=("fedprox",),
 )

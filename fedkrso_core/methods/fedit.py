@@ -95,4 +95,5 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    corrections=("fedprox", "scaffold"),
 )

@@ -151,6 +151,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     head = [dense[name] for name in head_names(model)]
     body = [dense[name] for name in _dense_names(config, model)[len(head) :]]
     with subspace_layers(model, layers, config.rank) as subspaces:
+        client.correction.begin(dense)
         run = SubspaceRun(client, model, subspaces, make_optimizer(client.local, body, head))
         for k in _chosen(config, client):
             run.interval(k, seeds[k], config.interval, config.distribution)
@@ -259,4 +260,5 @@ METHOD = Method(
     materialize=materialize,
     rebase=rebase,
     check_stale=check_stale,
+    corrections=("fedprox",),
 )

@@ -92,4 +92,5 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    corrections=("fedprox", "scaffold"),
 )

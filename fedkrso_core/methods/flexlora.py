@@ -129,4 +129,5 @@ METHOD = Method(
     aggregate=aggregate,
     materialize=materialize,
     varies=True,
+    corrections=("fedprox",),
 )

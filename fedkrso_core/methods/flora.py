@@ -121,4 +121,5 @@ METHOD = Method(
     rebase=rebase,
     materialize=materialize,
     varies=True,
+    corrections=("fedprox",),
 )

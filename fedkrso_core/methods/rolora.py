@@ -103,4 +103,5 @@ METHOD = Method(
     materialize=materialize,
     varies=True,
     window=window,
+    corrections=("fedprox",),
 )

@@ -113,9 +113,9 @@ def fit_adapters(
         for name, factor in factors.items():
             factor.requires_grad_(name[0] in parts)
         trained = {name: factor for name, factor in factors.items() if factor.requires_grad}
-        metrics = fit(model, client, trained.values(), head.values())
-    tensors: Mapping[str, Tensor] = trained | {f"dense/{name}": p for name, p in head.items()}
-    return Update(Payload(tensors), client.num_examples, metrics)
+        named = trained | {f"dense/{name}": p for name, p in head.items()}
+        metrics = fit(model, client, trained.values(), head.values(), named)
+    return Update(Payload(dict(named)), client.num_examples, metrics)
 
 
 def rebase_adapters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -102,14 +102,20 @@ def fit(
     client: Client,
     parameters: Iterable[nn.Parameter],
     head: Iterable[nn.Parameter],
+    named: Mapping[str, nn.Parameter] | None = None,
 ) -> dict[str, float]:
-    """Trains the parameters on the client's batches; returns its metrics."""
+    """Trains the parameters on the client's batches; returns its metrics.
+
+    `named` are the same parameters by the names that the upload gives them, for corrections.
+    """
     optimizer = make_optimizer(client.local, parameters, head)
+    client.correction.begin(named or {})
     model.train()
     losses = []
     for step, batch in enumerate(client.batches()):
         set_lr(optimizer, lr_factor(client.local, step))
         losses.append(backward(model, batch, client.local))
+        client.correction.add()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         client.on_step(step + 1)

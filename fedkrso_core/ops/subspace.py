@@ -112,11 +112,17 @@ def draw(
     layers: Mapping[str, SubspaceLinear], seed: int, distribution: Distribution = "sign"
 ) -> None:
     """Lets all layers enter their subspaces of `seed`."""
+    for name, p in projections_of(layers, seed, distribution).items():
+        layers[name].enter(p)
+
+
+def projections_of(
+    layers: Mapping[str, SubspaceLinear], seed: int, distribution: Distribution
+) -> dict[str, Tensor]:
+    """P (r, d_in) of `seed` for each layer."""
     sizes = {name: d_in_of(module.layer) for name, module in layers.items()}
     first = next(iter(layers.values()))
-    drawn = projections(seed, sizes, first.rank, first.b.device, distribution=distribution)
-    for name, p in drawn.items():
-        layers[name].enter(p)
+    return projections(seed, sizes, first.rank, first.b.device, distribution=distribution)
 
 
 @contextmanager
