@@ -70,6 +70,13 @@ def adapter_shapes(
     return shapes
 
 
+def expect_factors(
+    config: LoraConfig, model: nn.Module, parts: tuple[Literal["A", "B"], ...]
+) -> Expected:
+    """An upload of the named factors of every layer alone."""
+    return Expected(required=Group(tensors=adapter_shapes(config, model, parts)))
+
+
 def expect_adapters(
     config: LoraConfig, model: nn.Module, parts: tuple[Literal["A", "B"], ...]
 ) -> Expected:

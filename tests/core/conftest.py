@@ -246,9 +246,15 @@ class Federation:
         self.work.global_model.materialize([_state(s) for s in (*self.states, state)])
         return self.weights()
 
-    def loss(self) -> float:
-        """The global model's loss on the validation rows."""
-        self.global_weights()
+    def own_weights(self, client: int) -> dict[str, Tensor]:
+        """The client's own model, where models are personal."""
+        chain, memory = [_state(state) for state in self.states], self.memories.get(client)
+        self.work.global_model.personalize(chain, self.states[-1], memory or Payload())
+        return self.weights()
+
+    def loss(self, client: int | None = None) -> float:
+        """The loss of the global model, or of a client's own, on the validation rows."""
+        self.global_weights() if client is None else self.own_weights(client)
         return self.work.evaluate()["loss"]
 
 

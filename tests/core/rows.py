@@ -92,6 +92,7 @@ ROWS = {
         exact=False,
         means=False,
     ),
+    "fedsa_lora": Row(1e-2, lambda of: 4 * of.rank * of.d_in, exact=False),
     "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
     "gradualdiff": Row(
         3e-3,
