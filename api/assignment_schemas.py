@@ -15,6 +15,9 @@ class ClaimIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     worker: str = Field(min_length=1, max_length=200, examples=["gpu-1:4242"])
+    wait_s: float = Field(
+        0.0, ge=0, le=60, description="If nothing waits, answer only after so many seconds"
+    )
 
 
 class StateOut(BaseModel):
@@ -45,6 +48,9 @@ class AssignmentOut(BaseModel):
     heartbeat_s: float = Field(1.0, description="Heartbeat this often")
     spec: dict[str, Any]
     data_sha256: str
+    labels: list[str] = Field([], description="Label names, in the order of their numbers")
+    num_examples: int = Field(0, description="Rows of this client, the weight of its update")
+    external: bool = Field(False, description="The client trains on rows of its own")
     states: list[StateOut] = Field(description="The journal that makes the global model, in order")
     memory: MemoryOut | None = Field(
         None, description="The client's own state, with which it begins; null: with none"

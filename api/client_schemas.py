@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ Labels = Annotated[
     Field(max_length=20, examples=[{"site": "eu"}], description="Jobs select clients by them"),
 ]
 Version = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["0.1.0"])]
+
+
+Status = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class _In(BaseModel):
@@ -78,6 +81,7 @@ class HelloIn(_In):
 
     version: Version | None = None
     hardware: Hardware = Hardware()
+    status: Status | None = Field(None, description="Why it takes no work just now; null: it does")
 
 
 class ClientChange(_In):
@@ -98,6 +102,7 @@ class ExternalOut(BaseModel):
     heartbeat_at: datetime | None = Field(None, description="When it was last heard of, to 10 s")
     version: str | None = None
     hardware: Hardware
+    status: str | None = Field(None, description="Why it takes no work just now, in its words")
     keys: list[str] = Field([], description="Ids of its valid keys")
 
 
@@ -112,3 +117,83 @@ class Enrolled(BaseModel):
 
     client: ExternalOut
     key: str = Field(repr=False, examples=["fk_5f0c6a1be2d34790_..."])
+
+
+class OfferOut(BaseModel):
+    """A job that the calling client may join, or has joined."""
+
+    job: str
+    name: str
+    state: Literal["queued", "running", "paused"]
+    spec: dict[str, Any] = Field(description="The job file with every default filled in")
+    labels: list[str] = Field(description="Label names, in the order of their numbers")
+    client: int | None = Field(None, description="The caller's number in it; null: not joined")
+    places: int = Field(description="Free ones")
+    clients: int = Field(description="Clients that take part now, the caller not counted")
+    refused: str | None = Field(None, description="Why the caller does not take part, as it said")
+
+
+class Offers(BaseModel):
+    """Jobs for the calling client, oldest first."""
+
+    items: list[OfferOut]
+
+
+class JoinIn(_In):
+    """A client takes part in a job."""
+
+    num_examples: int = Field(ge=1, lt=2**31, description="Rows it trains on: its weight")
+
+
+class JoinedOut(BaseModel):
+    """The client has a place."""
+
+    job: str
+    client: int = Field(description="Its number in the job")
+    num_examples: int
+
+
+class RefuseIn(_In):
+    """A client does not take part in a job."""
+
+    reason: str = Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")
+
+
+class PlaceOut(BaseModel):
+    """An external client that takes part in a job."""
+
+    client: int
+    id: str
+    name: str
+    num_examples: int = Field(description="As it says")
+    present: bool = Field(description="False: it is revoked or quarantined, or refuses by now")
+    status: str | None = None
+    heartbeat_at: datetime | None = None
+    joined_at: datetime | None = None
+
+
+class RefusalOut(BaseModel):
+    """An external client that may take part in a job and does not."""
+
+    id: str
+    name: str
+    reason: str
+    at: datetime
+
+
+class Taking(BaseModel):
+    """The external clients of a job."""
+
+    items: list[PlaceOut]
+    refusals: list[RefusalOut]
+    places: int = Field(description="Free ones")
+    lacks: str | None = Field(None, description="Which clients must come before a round can open")
+
+
+class HoldoutIn(_In):
+    """How good the model of the round is on rows of the client that it does not train on."""
+
+    num_examples: int = Field(ge=1, lt=2**31)
+    metrics: dict[
+        Annotated[str, Field(pattern=_WORD)], Annotated[float, Field(allow_inf_nan=False)]
+    ] = Field(min_length=1, max_length=20, examples=[{"accuracy": 0.8, "loss": 0.5}])

@@ -102,6 +102,7 @@ class Guarded(APIRoute):
             rates.count(bucket, caller.key)
         self._require_role(caller, request.method)
         _require_project(engine, caller, request, act)
+        _require_assignment(engine, caller, request)
         return caller
 
     def bucket(self, request: Request) -> Bucket | None:
@@ -196,6 +197,13 @@ def _require_project(engine: Engine, caller: Caller, request: Request, act: Act 
         found = callers.require_job(engine, caller, job_id)
         if act is not None:
             act.project = found
+
+
+def _require_assignment(engine: Engine, caller: Caller, request: Request) -> None:
+    """404 for an external client that asks for the assignment of another client."""
+    assignment = request.path_params.get("assignment_id")
+    if caller.client is not None and assignment is not None:
+        callers.require_assignment(engine, caller.client, assignment)
 
 
 def _note_refusal(engine: Engine, act: Act, error: ApiError, audited: bool) -> None:

@@ -77,6 +77,7 @@ for router in (
     externals.enrolment_router,
     externals.externals_router,
     externals.own_router,
+    externals.of_job_router,
     audit.router,
     health.router,
     metrics.router,

@@ -86,6 +86,22 @@ class JobPage(BaseModel):
     next: str | None = Field(None, description="Give it as `after` to get the next page")
 
 
+class WorstOut(BaseModel):
+    """The client whose hold-out has the worst value of a metric."""
+
+    client: int
+    value: float
+
+
+class HoldoutOut(BaseModel):
+    """The model that a round began with, on the clients' own hold-outs."""
+
+    clients: int = Field(description="Clients that reported")
+    num_examples: int = Field(description="Their rows together")
+    mean: dict[str, float] = Field(description="Of each metric, weighted by rows")
+    worst: dict[str, WorstOut]
+
+
 class RoundOut(BaseModel):
     """A round of a job; the same object is a line of rounds.jsonl."""
 
@@ -110,6 +126,7 @@ class RoundOut(BaseModel):
         [], description="Of each of the clients: rounds since the model that it began with"
     )
     done: int = Field(description="Clients whose update was accepted")
+    holdout: HoldoutOut | None = Field(None, description="null: no client has one")
     opened_at: datetime | None = None
     closed_at: datetime | None = None
     deadline: datetime | None = None
@@ -130,6 +147,7 @@ class RoundClientOut(BaseModel):
     steps: int
     num_examples: int | None = None
     metrics: dict[str, float] = {}
+    holdout: dict[str, float] = Field({}, description="Metrics on the client's own hold-out")
     bytes_up: int
     bytes_down: int
     bytes_lost: int = Field(description="Downloaded by attempts that came to nothing")

@@ -79,6 +79,21 @@ def externals_table(clients: Sequence[Json]) -> Table:
     return table
 
 
+def joined_table(found: Json) -> Table:
+    """A row for each external client of a job, then for each that refuses."""
+    table = _table("client", "name", "rows", "state", "last heard of")
+    for row in found["items"]:
+        state = row["status"] or ("takes part" if row["present"] else "is out")
+        heard = _second(row["heartbeat_at"]) if row["heartbeat_at"] else NONE
+        table.add_row(
+            str(row["client"]), Text(row["name"]), str(row["num_examples"]), Text(state), heard
+        )
+    for row in found["refusals"]:
+        said = Text(f"refuses: {row['reason']}", style="yellow")
+        table.add_row(NONE, Text(row["name"]), NONE, said, _second(row["at"]))
+    return table
+
+
 def _labels(row: Json) -> Text:
     return Text(" ".join(f"{name}={value}" for name, value in row["labels"].items()) or NONE)
 

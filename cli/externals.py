@@ -10,7 +10,7 @@ import typer
 from cli import options
 from cli.access import DAY_S, answer
 from cli.errors import CliError
-from cli.options import AsJson, Key, Project, ServerUrl
+from cli.options import AsJson, JobName, Key, Project, ServerUrl
 
 if TYPE_CHECKING:
     from cli.client import ApiClient, Json
@@ -127,7 +127,7 @@ def enrol(
 
 def _about_me() -> Json:
     from fedkrso_core import __version__
-    from worker.hardware import hardware
+    from worker.hardware import hardware  # loads torch
 
     return {"version": __version__, "hardware": hardware()}
 
@@ -179,6 +179,24 @@ def list_clients(
 
     shown = _items(externals_table)
     answer(server, key, as_json, shown, "GET", "clients", params={"project": project})
+
+
+@client.command()
+def joined(
+    job: JobName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Show who has joined a job, who refuses and why, and who is missing (members)."""
+    from cli.access_tables import joined_table
+    from cli.lookup import find_job
+
+    with options.connect(server, key) as api:
+        found = api.ask("GET", "jobs", find_job(api, job)["id"], "externals")
+    if as_json:
+        options.print_json(found)
+        return
+    options.output().print(joined_table(found))
+    if found["lacks"]:
+        options.print_line(f"waits for {found['lacks']}")
 
 
 @client.command()

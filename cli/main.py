@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import access, externals, life, options
+from cli import access, agent, externals, life, options
 from cli.group import Commands
 from cli.options import (
     AsJson,
@@ -32,6 +32,7 @@ app = typer.Typer(
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.users, name="users")
 app.add_typer(access.projects, name="projects")
+externals.client.command("run")(agent.run)
 app.add_typer(externals.client, name="client")
 
 

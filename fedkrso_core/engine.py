@@ -6,6 +6,7 @@ anything else. The engine never names a method.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,7 +58,8 @@ class JobView:
 
     `account` is needed where the job has a budget and no round is open. `unmeasured` is the first
     closed round whose model is to be measured and was not yet; `measuring`: somebody is at it.
-    `last_measured`: the model of the last closed round has its metrics.
+    `last_measured`: the model of the last closed round has its metrics. `lacks` says which clients
+    must come before the next round can open, if any, and `patience_until` when that is too late.
     """
 
     rounds: int
@@ -67,6 +69,8 @@ class JobView:
     unmeasured: int | None = None
     measuring: bool = False
     last_measured: bool = True
+    lacks: str | None = None
+    patience_until: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -147,17 +151,21 @@ def next_action(job: JobView, now: float, quorum: float) -> Action:
 
 def _training(job: JobView, now: float, quorum: float) -> Action:
     if job.open is None:
-        return _between_rounds(job)
+        return _between_rounds(job, now)
     if job.open.state == "aggregating":
         return Aggregate(job.open.number)
     return _collecting(job.open, now, quorum)
 
 
-def _between_rounds(job: JobView) -> Open | Finish:
+def _between_rounds(job: JobView, now: float) -> Open | Finish | Wait | Fail:
     if job.closed >= job.rounds:
         return Finish()
     reason = job.account.used_up() if job.account and job.closed else None
-    return Open(job.closed + 1) if reason is None else Finish(reason)
+    if reason is not None:
+        return Finish(reason)
+    if job.lacks is None:
+        return Open(job.closed + 1)
+    return Wait(job.lacks) if now < job.patience_until else Fail(f"too late: {job.lacks}")
 
 
 def _collecting(view: RoundView, now: float, quorum: float) -> Action:
@@ -187,13 +195,16 @@ def participants(
     number: int,
     working: Collection[int] = (),
     answered: Collection[int] = (),
+    away: Collection[int] = (),
 ) -> list[int]:
     """The clients that begin with a round, ascending, by the method's own rule.
 
     Where rounds are buffered, clients that are still `working` keep their places, and those that
-    have already `answered` in this round wait for the next.
+    have already `answered` in this round wait for the next. Places of external clients that nobody
+    has are `away`.
     """
-    free = [c for c in range(spec.clients.count) if c not in working and c not in answered]
+    taken = {*working, *answered, *away}
+    free = [client for client in range(spec.clients.count) if client not in taken]
     places = min(spec.clients.per_round - len(working), len(free))
     if places <= 0:
         return []
@@ -203,7 +214,13 @@ def participants(
 
 
 def reserves(
-    method: Method, config: Any, spec: JobSpec, state: Payload, first: Sequence[int], number: int
+    method: Method,
+    config: Any,
+    spec: JobSpec,
+    state: Payload,
+    first: Sequence[int],
+    number: int,
+    away: Collection[int] = (),
 ) -> list[int]:
     """The `clients.select_extra` clients that are chosen beside the `first`, ascending.
 
@@ -213,8 +230,10 @@ def reserves(
     if not spec.clients.select_extra:
         return []
     rng = generator(spec.seed, "select-extra", number)
-    others = [client for client in range(spec.clients.count) if client not in set(first)]
-    return sorted(method.select(config, state, others, spec.clients.select_extra, rng))
+    taken = {*first, *away}
+    others = [client for client in range(spec.clients.count) if client not in taken]
+    extra = min(spec.clients.select_extra, len(others))
+    return sorted(method.select(config, state, others, extra, rng)) if extra else []
 
 
 def lacking(method: Method, config: Any, have: int | None, number: int) -> range:

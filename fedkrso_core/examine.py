@@ -31,6 +31,11 @@ class Examined:
     model: nn.Module  # without weights
     tokenizer: Any
 
+    def num_examples(self, clients: int, unknown: int) -> list[int]:
+        """Rows of each client; `unknown` for the external ones, which have their own."""
+        known = [len(rows) for rows in self.shares.divided]
+        return [*known, *[unknown] * (clients - len(known))]
+
 
 def config_of(method: MethodSpec) -> Any:
     """The method's Config; SpecError for a name that is none, or options that are wrong."""

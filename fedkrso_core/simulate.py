@@ -16,6 +16,7 @@ from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.check import check
 from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
+from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.export import summarize, write_folder
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import pack, unpack
@@ -48,6 +49,9 @@ def run(
     device = prepare_process()
     checked = check(spec)
     spec = checked.spec
+    if spec.clients.external is not None:
+        message = "external clients come over HTTP: submit the job to a service"
+        raise SpecError([Problem("clients.external", message)])
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
         workload = Workload(spec, Path(work) / "dense", device)

@@ -6,7 +6,7 @@ Coordinator, workers and `simulate` all build the same Workload from the same jo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +42,12 @@ class Shares:
 
     train: Examples
     validation: Examples
-    rows: list[np.ndarray]
+    rows: Sequence[np.ndarray] | Mapping[int, np.ndarray]  # by client
+
+    @property
+    def divided(self) -> Sequence[np.ndarray]:
+        """The rows of each simulated client."""
+        return [self.rows[client] for client in range(len(self.rows))]
 
     @cached_property
     def sha256(self) -> str:
@@ -55,7 +60,9 @@ def shares_of(spec: JobSpec) -> Shares:
     column = spec.partition.column if isinstance(spec.partition, ByColumn) else None
     labelled = isinstance(spec.partition, Dirichlet | Shards)
     train, validation = load(spec.data, spec.seed, column, spec.task, labelled)
-    return Shares(train, validation, divide(train, spec.partition, spec.clients.count, spec.seed))
+    count = spec.clients.shares
+    rows = divide(train, spec.partition, count, spec.seed) if count else []
+    return Shares(train, validation, rows)
 
 
 def labels_of(spec: JobSpec, train: Examples) -> list[str]:
@@ -73,13 +80,18 @@ class Trained:
 
 
 class Workload:
-    """A job's data, model and method in one process; `folder` holds dense snapshots."""
+    """A job's data, model and method in one process; `folder` holds dense snapshots.
 
-    def __init__(self, spec: JobSpec, folder: Path, device: torch.device) -> None:
+    `shares` are the rows of a client that has its own; else they are the job's.
+    """
+
+    def __init__(
+        self, spec: JobSpec, folder: Path, device: torch.device, shares: Shares | None = None
+    ) -> None:
         self.spec, self.device = spec, device
         self.method: Method = method_of(spec)
         self.config: Any = self.method.Config(**spec.method.options)
-        self.shares = shares_of(spec)
+        self.shares = shares or shares_of(spec)
         names = self.shares.train.label_names
         model = load_model(spec.model, names, spec.seed, spec.task).to(device)
         self.tokenizer = load_tokenizer(spec.model)

@@ -33,8 +33,12 @@ class LeaseLost(Exception):
 class Refused(Exception):
     """The service refuses what was sent, and would refuse it again."""
 
+    def __init__(self, detail: str, status: int = 400) -> None:
+        super().__init__(detail)
+        self.status = status
 
-def _passing(error: BaseException) -> bool:
+
+def passing(error: BaseException) -> bool:
     """Worth another try: the network, a server that restarts, or one that asks for patience."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500 or error.response.status_code in _PATIENCE
@@ -59,6 +63,7 @@ class Api:
         # for the store of blobs: another host, which must see neither key nor lease
         self._elsewhere = httpx.Client(timeout=timeout)
         self._give_up_s = give_up_s
+        self.moved = 0  # bytes of states and updates that crossed, in both directions
         self._stop = stop or Stop()
 
     def close(self) -> None:
@@ -66,10 +71,14 @@ class Api:
         self._http.close()
         self._elsewhere.close()
 
-    def claim(self, worker: str) -> dict[str, Any] | None:
-        """An assignment with its lease, or None; not retried, the next hint asks again."""
-        body = {"worker": worker}
-        answer = _checked(self._http.post("/v1/assignments/claim", json=body, timeout=_CLAIM_S))
+    def claim(self, worker: str, wait_s: float = 0.0) -> dict[str, Any] | None:
+        """An assignment with its lease, or None; not retried, the next hint asks again.
+
+        With `wait_s` the service answers None only after that time.
+        """
+        body: dict[str, Any] = {"worker": worker} | ({"wait_s": wait_s} if wait_s else {})
+        url, timeout = "/v1/assignments/claim", _CLAIM_S + wait_s
+        answer = _checked(self._http.post(url, json=body, timeout=timeout))
         return None if answer.status_code == 204 else answer.json()
 
     def gone(self, jobs: Sequence[str]) -> list[str]:
@@ -109,6 +118,7 @@ class Api:
         )
         try:
             self._retry(transfer, useless)
+            self.moved += target.stat().st_size
         finally:
             transfer.forget()
 
@@ -126,6 +136,20 @@ class Api:
         url = f"/v1/assignments/{assignment['id']}/update"
         transfer = Upload(self._http, url, body, _lease(assignment), report, _checked)
         self._retry(transfer, useless)
+        self.moved += len(body)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """What an external client's route answers; not retried."""
+        answer = _checked(self._http.request(method, f"/v1/client{path}", json=body))
+        return None if answer.status_code == 204 else answer.json()
+
+    def report_holdout(
+        self, assignment: dict[str, Any], num_examples: int, metrics: dict[str, float]
+    ) -> None:
+        """Says how good the round's model is on the client's own hold-out; not retried."""
+        url = f"/v1/assignments/{assignment['id']}/holdout"
+        body = {"num_examples": num_examples, "metrics": metrics}
+        _checked(self._http.post(url, json=body, headers=_lease(assignment)))
 
     def give_back(self, assignment: dict[str, Any], reason: str) -> None:
         """Lets somebody else have the assignment."""
@@ -148,7 +172,7 @@ class Api:
             return self._stop.is_set() or useless() or late
 
         for attempt in Retrying(
-            retry=retry_if_exception(_passing),
+            retry=retry_if_exception(passing),
             wait=wait,
             stop=stop,
             sleep=self._stop.sleep,
@@ -174,7 +198,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.status_code == 409:
         raise LeaseLost(_detail(answer))
     if answer.is_client_error and answer.status_code not in _PATIENCE:
-        raise Refused(_detail(answer))
+        raise Refused(_detail(answer), answer.status_code)
     return answer.raise_for_status()
 
 

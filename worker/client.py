@@ -10,12 +10,13 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 
 from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
@@ -39,17 +40,37 @@ class Stopping(Exception):
     """The process was asked to end; its assignment is given back."""
 
 
+class Site:
+    """Where a client's rows are: a worker has the job's data. An external client has its own."""
+
+    def workload(self, assignment: dict[str, Any], folder: Path, device: torch.device) -> Workload:
+        """What is needed to work on the assignment's job; CoreError if that is not here."""
+        made = Workload(JobSpec.model_validate(assignment["spec"]), folder, device)
+        made.require_data(assignment["data_sha256"])
+        return made
+
+    def before_training(
+        self, assignment: dict[str, Any], workload: Workload, chain: list[StateRef]
+    ) -> None:
+        """Called when the states of the round are here."""
+
+    def on_step(self, step: int) -> None:
+        """Called after each step."""
+
+
 class Progress:
     """Where the training is, shared with the heartbeat thread."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, tell: Callable[[int], None] = lambda _: None) -> None:
         self.step = 0
+        self._tell = tell
         self.lost = threading.Event()
         self._stop = stop
 
     def on_step(self, step: int) -> None:
         """Called after each step; ends the training if it has become useless."""
         self.step = step
+        self._tell(step)
         if self.lost.is_set():
             raise LeaseLost("the lease was lost while training")
         if self._stop.is_set():
@@ -60,9 +81,15 @@ class ClientProcess:
     """A process that trains clients, one at a time; keeps the model of the last job loaded."""
 
     def __init__(
-        self, api: Api, folder: Path, stop: Stop | None = None, memory: Path | None = None
+        self,
+        api: Api,
+        folder: Path,
+        stop: Stop | None = None,
+        memory: Path | None = None,
+        site: Site | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._site = site or Site()
         self.stop = stop or Stop()
         self._api, self._device = api, prepare_process()
         self._states = folder / "states"
@@ -100,9 +127,14 @@ class ClientProcess:
             return False
         if assignment is None:
             return False
+        self.work_on(assignment)
+        return True
+
+    def work_on(self, assignment: dict[str, Any]) -> None:
+        """A claimed assignment to its upload; it is given back if that cannot be."""
         known = {name: assignment[name] for name in ("job", "round", "client")}
         facts.note(assignment=assignment["id"], **known)
-        progress = Progress(self.stop)
+        progress = Progress(self.stop, self._site.on_step)
         with (
             tracing.round_span(
                 "assignment", assignment["job"], assignment["round"], client=assignment["client"]
@@ -110,7 +142,6 @@ class ClientProcess:
             self._heartbeats(assignment, progress),
         ):
             self._work(assignment, progress)
-        return True
 
     def _work(self, assignment: dict[str, Any], progress: Progress) -> None:
         where = f"job {assignment['job']} round {assignment['round']} client {assignment['client']}"
@@ -136,6 +167,7 @@ class ClientProcess:
             chain = self._journal(assignment, progress)
         with tracing.span("load"):
             workload = self._workload(assignment)
+            self._site.before_training(assignment, workload, chain)
         with tracing.span("train"):
             place = (assignment["client"], assignment["round"])
             memory, known = ClientMemory(self._memory / assignment["job"]), assignment.get("memory")
@@ -185,10 +217,7 @@ class ClientProcess:
             unsettle()
             self._settled = False
             shutil.rmtree(self._dense, ignore_errors=True)
-            spec = JobSpec.model_validate(assignment["spec"])
-            made = Workload(spec, self._dense, self._device)
-            made.require_data(assignment["data_sha256"])
-            self._loaded = (job, made)
+            self._loaded = (job, self._site.workload(assignment, self._dense, self._device))
             _forget_old(self._states)
             self.forget_gone()
         return self._loaded[1]

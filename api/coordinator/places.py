@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from api.db import buffered, jobs
 from api.db.tables import Assignment, Job
+from api.services import presence
 from fedkrso_core import engine
 from fedkrso_core.payload import Payload
 from fedkrso_core.workload import Workload
@@ -44,8 +45,9 @@ def choose(session: Session, work: Workload, job: Job, state: Payload, number: i
     seats = buffered.of_open_round(session, job.id, number)
     working = {seat.client for seat in seats if seat.state in buffered.WORKING}
     answered = {seat.client for seat in seats} - working
+    away = presence.away(session, job)
     return engine.participants(
-        work.method, work.config, work.spec, state, number, working, answered
+        work.method, work.config, work.spec, state, number, working, answered, away
     )
 
 
@@ -57,6 +59,9 @@ def starting(work: Workload, have: int | None, number: int) -> dict[str, Any]:
     }
 
 
-def reserves(work: Workload, state: Payload, first: list[int], number: int) -> list[int]:
+def reserves(
+    session: Session, work: Workload, job: Job, state: Payload, first: list[int], number: int
+) -> list[int]:
     """The clients that begin beside the first, of whom the quickest are needed."""
-    return engine.reserves(work.method, work.config, work.spec, state, first, number)
+    away = presence.away(session, job)
+    return engine.reserves(work.method, work.config, work.spec, state, first, number, away)

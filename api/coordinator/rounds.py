@@ -62,7 +62,7 @@ class _Opening:
         places.give_up(session, self.work, self.job, self.number, now)
         moved = places.move_up(session, self.work, self.job, self.number)
         first = places.choose(session, self.work, self.job, self.state, self.number)
-        extra = places.reserves(self.work, self.state, first, self.number)
+        extra = places.reserves(session, self.work, self.job, self.state, first, self.number)
         self.clients = sorted([*first, *extra])
         session.add(
             Round(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.db import buffered, jobs, rounds
 from api.db.tables import Job
-from api.services import rules
+from api.services import presence, rules
 from fedkrso_core import engine
 from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.spec import BudgetSpec
@@ -19,8 +19,14 @@ def view_of(session: Session, job: Job) -> engine.JobView:
     """The job as it stands in this transaction."""
     row, evaluation = rounds.open_round(session, job.id), _evaluation(session, job)
     if row is None:
-        account = _account(session, job)
-        return engine.JobView(job.rounds, job.rounds_closed, account=account, **evaluation)
+        return engine.JobView(
+            job.rounds,
+            job.rounds_closed,
+            account=_account(session, job),
+            lacks=presence.missing(session, job),
+            patience_until=presence.patience_until(session, job),
+            **evaluation,
+        )
     seats = tuple(
         engine.Seat(seat.client, seat.state)  # type: ignore[arg-type]
         for seat in buffered.seats_of_open(session, job, row.number)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from api.db.tables import External, Invitation, Key
+from api.db.jobs import OPEN_STATES
+from api.db.tables import Assignment, Client, External, Invitation, Job, Key, Refusal
 
 
 def invitations(session: Session, projects: frozenset[str] | None) -> Sequence[Invitation]:
@@ -59,3 +60,79 @@ def count_active(session: Session, project: str) -> int:
 def remove_invitations(session: Session, project: str) -> None:
     """Takes the invitations of a project away."""
     session.execute(delete(Invitation).where(Invitation.project == project))
+
+
+def holds(session: Session, external: str, assignment_id: str) -> bool:
+    """Whether an assignment is that of a place which the client has."""
+    query = (
+        select(Assignment.id)
+        .join(Client, (Client.job_id == Assignment.job_id) & (Client.client == Assignment.client))
+        .where(Assignment.id == assignment_id, Client.external == external)
+    )
+    return session.scalar(query) is not None
+
+
+def jobs_for(session: Session, project: str) -> Sequence[Job]:
+    """The jobs of a project that have not ended, oldest first."""
+    query = select(Job).where(Job.project == project, Job.state.in_(OPEN_STATES))
+    return session.scalars(query.order_by(Job.created_at, Job.id)).all()
+
+
+def place_of(session: Session, job_id: str, external: str) -> Client | None:
+    """The place that a client has in a job."""
+    query = select(Client).where(Client.job_id == job_id, Client.external == external)
+    return session.scalar(query)
+
+
+def free_place(session: Session, job_id: str, first: int) -> Client | None:
+    """The lowest place from `first` on that nobody has, locked."""
+    query = select(Client).where(
+        Client.job_id == job_id, Client.client >= first, Client.external.is_(None)
+    )
+    return session.scalar(query.order_by(Client.client).limit(1).with_for_update())
+
+
+def joined(session: Session, job_id: str) -> Sequence[tuple[Client, External]]:
+    """The places of a job that clients have, with who has them, in order."""
+    query = select(Client, External).join(External, External.id == Client.external)
+    found = session.execute(query.where(Client.job_id == job_id).order_by(Client.client))
+    return [(row[0], row[1]) for row in found]
+
+
+def present(session: Session, job_id: str) -> set[int]:
+    """The places of a job whose clients may take part."""
+    refused = exists().where(Refusal.job_id == job_id, Refusal.external == External.id)
+    query = select(Client.client).join(External, External.id == Client.external)
+    return set(session.scalars(query.where(Client.job_id == job_id, _MAY_WORK, ~refused)))
+
+
+def refusals(session: Session, job_id: str) -> Sequence[tuple[Refusal, External]]:
+    """Who may join a job and does not."""
+    query = select(Refusal, External).join(External, External.id == Refusal.external)
+    found = session.execute(query.where(Refusal.job_id == job_id).order_by(External.name))
+    return [(row[0], row[1]) for row in found]
+
+
+_MAY_WORK: ColumnElement[bool] = External.revoked_at.is_(None) & External.quarantined_at.is_(None)
+
+
+def offered_since(session: Session, external: str, moment: float) -> bool:
+    """Whether a job of the client's project was submitted after a time."""
+    query = select(Job.id).join(External, External.project == Job.project)
+    mine = (External.id == external, Job.created_at > moment, Job.state.in_(OPEN_STATES))
+    return session.scalar(query.where(*mine).limit(1)) is not None
+
+
+def stop_work(session: Session, external: str, reason: str) -> Sequence[str]:
+    """Takes a client's work from it for good; the jobs that it was for."""
+    its = select(Assignment.id).join(
+        Client, (Client.job_id == Assignment.job_id) & (Client.client == Assignment.client)
+    )
+    its = its.where(Client.external == external, Assignment.state.in_(("pending", "leased")))
+    ids = session.scalars(its).all()
+    if not ids:
+        return []
+    query = update(Assignment).where(Assignment.id.in_(ids))
+    session.execute(query.values(state="failed", error=reason, lease_hash=None))
+    jobs = select(Assignment.job_id).where(Assignment.id.in_(ids)).distinct()
+    return session.scalars(jobs).all()

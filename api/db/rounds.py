@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from api.db.tables import Assignment, Job, Round
+from api.db.tables import Assignment, Client, Job, Round
 
 
 def all_of(session: Session, job_id: str) -> Sequence[Round]:
@@ -122,8 +122,10 @@ def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[
     return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
 
 
-def next_pending(session: Session) -> Assignment | None:
+def next_pending(session: Session, external: str | None = None) -> Assignment | None:
     """The assignment that a client should take now, locked against other claims.
+
+    `external` takes those of its own places; others (None) take those that nobody has joined.
 
     It is one of the highest priority; among those, of the job with the smallest share of its open
     work in hands; then of the oldest job. So no job keeps the workers from another of its priority.
@@ -140,7 +142,8 @@ def next_pending(session: Session) -> Assignment | None:
         select(Assignment)
         .join(Job, Job.id == Assignment.job_id)
         .join(shares, shares.c.job_id == Assignment.job_id)
-        .where(Assignment.state == "pending", Job.state == "running")
+        .join(Client, _ITS_CLIENT)
+        .where(Assignment.state == "pending", Job.state == "running", _open_to(external))
         .order_by(*fairest, Assignment.number, Assignment.client)
         .limit(1)
         .with_for_update(skip_locked=True, of=Assignment)
@@ -148,12 +151,20 @@ def next_pending(session: Session) -> Assignment | None:
     return session.scalar(query)
 
 
-def any_pending(session: Session) -> bool:
+_ITS_CLIENT = and_(Client.job_id == Assignment.job_id, Client.client == Assignment.client)
+
+
+def _open_to(external: str | None) -> ColumnElement[bool]:
+    return Client.external.is_(None) if external is None else Client.external == external
+
+
+def any_pending(session: Session, external: str | None = None) -> bool:
     """Whether `next_pending` may find something: a look that locks nothing."""
     query = (
         select(Assignment.id)
         .join(Job, Job.id == Assignment.job_id)
-        .where(Assignment.state == "pending", Job.state == "running")
+        .join(Client, _ITS_CLIENT)
+        .where(Assignment.state == "pending", Job.state == "running", _open_to(external))
     )
     return session.scalar(query.limit(1)) is not None
 

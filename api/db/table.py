@@ -21,6 +21,6 @@ class Table(DeclarativeBase):
     metadata = MetaData(naming_convention=_NAMES)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         dict[str, Any]: JSON,
-        list[str]: JSON,
+        list[str]: JSON(none_as_null=True),
         list[int]: JSON(none_as_null=True),
     }

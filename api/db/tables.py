@@ -7,6 +7,9 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from api.db.external_tables import External as External
+from api.db.external_tables import Invitation as Invitation
+from api.db.external_tables import Refusal as Refusal
 from api.db.table import Table as Table
 
 
@@ -59,42 +62,6 @@ class Key(Table):
     revoked_at: Mapped[float | None]
     # of an external client, its id; no foreign key: what is revoked stays readable
     client: Mapped[str | None] = mapped_column(String(32), index=True)
-
-
-class Invitation(Table):
-    """Lets one external client enrol, once; of its token only the SHA-256 is kept."""
-
-    __tablename__ = "invitations"
-    __table_args__ = (Index(None, "project", "created_at"),)
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    hash: Mapped[str] = mapped_column(String(64))
-    project: Mapped[str] = mapped_column(String(64))
-    labels: Mapped[dict[str, Any]]
-    created_at: Mapped[float]
-    created_by: Mapped[str | None] = mapped_column(String(64))
-    expires_at: Mapped[float]
-    used_at: Mapped[float | None]
-    client: Mapped[str | None] = mapped_column(String(32))  # who enrolled with it
-    revoked_at: Mapped[float | None]
-
-
-class External(Table):
-    """A client that enrolled from outside: a data owner with a key of its own."""
-
-    __tablename__ = "externals"
-    __table_args__ = (Index(None, "project", "name", unique=True),)
-
-    id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
-    project: Mapped[str] = mapped_column(String(64))
-    labels: Mapped[dict[str, Any]]
-    created_at: Mapped[float]
-    invitation: Mapped[str] = mapped_column(String(32))
-    heartbeat_at: Mapped[float | None]  # none: its key was never used
-    version: Mapped[str | None] = mapped_column(String(64))
-    hardware: Mapped[dict[str, Any]]
-    revoked_at: Mapped[float | None]
 
 
 class Audit(Table):
@@ -155,6 +122,7 @@ class Job(Table):
     room_bytes: Mapped[int | None] = mapped_column(BigInteger)  # what a full disk had no room for
     # forecast upload of each round, kept where the budget limits it; read only between two rounds
     forecast_up: Mapped[list[int] | None] = mapped_column(deferred=True)
+    labels: Mapped[list[str] | None]  # label names in order; none for jobs of earlier versions
 
 
 class Client(Table):
@@ -169,6 +137,8 @@ class Client(Table):
     # what the client kept for itself with its last accepted update; it lies with the client
     memory_round: Mapped[int | None]
     memory_sha256: Mapped[str | None] = mapped_column(String(64))
+    external: Mapped[str | None] = mapped_column(String(32), index=True)  # who has the place
+    joined_at: Mapped[float | None]
 
 
 class Round(Table):
@@ -240,6 +210,8 @@ class Assignment(Table):
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     train_s: Mapped[float | None]
+    # of the round's model on a client's own hold-out: {num_examples, metrics}; empty without one
+    holdout: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     error: Mapped[str | None] = mapped_column(Text)
 
 

@@ -20,10 +20,12 @@ from api.assignment_schemas import (
     ReceivedOut,
     ReportIn,
 )
+from api.client_schemas import HoldoutIn
 from api.deps import BlobStore, Config, Database, LeaseToken
 from api.errors import problem_responses
+from api.guard import CallerOf
 from api.routes.downloads import ELSEWHERE, IfNoneMatch, blob_answer, goes_on, has_it
-from api.services import handing_in, jobs, room, work
+from api.services import handing_in, jobs, long_poll, room, work
 from api.services.pace import CLAIM_AGAIN_S
 
 router = guard.router("/v1/assignments", "clients", guard.ForWorkers)
@@ -40,9 +42,14 @@ _RETRY_AFTER = {
     response_model=AssignmentOut,
     responses={204: {"description": "Nothing to do", "headers": _RETRY_AFTER}},
 )
-def claim(body: ClaimIn, engine: Database, settings: Config) -> AssignmentOut | Response:
-    """Leases the oldest waiting assignment to the caller."""
-    found = work.claim(engine, settings, body.worker)
+async def claim(
+    body: ClaimIn, request: Request, engine: Database, settings: Config, caller: CallerOf
+) -> AssignmentOut | Response:
+    """Leases the oldest waiting assignment to the caller; of its own to an external client.
+
+    With `wait_s` the answer comes as soon as there is something to do, or a job to join.
+    """
+    found = await long_poll.claim(request, engine, settings, body, caller.client)
     if found is not None:
         return found
     return Response(
@@ -88,6 +95,12 @@ def blob(
     work.fetch_state(engine, assignment_id, token, digest, sent)
     media_type = "application/octet-stream"
     return blob_answer(request, blobs, settings, digest, if_none_match, media_type)
+
+
+@router.post("/{assignment_id}/holdout", status_code=204, responses=problem_responses(404, 409))
+def holdout(assignment_id: str, body: HoldoutIn, token: LeaseToken, engine: Database) -> None:
+    """Reports metrics of the round's model on rows that the client keeps out of its training."""
+    work.note_holdout(engine, assignment_id, token, body.num_examples, body.metrics)
 
 
 @router.get("/{assignment_id}/update", responses=problem_responses(404, 409))

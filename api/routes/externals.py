@@ -19,16 +19,22 @@ from api.client_schemas import (
     InvitationMade,
     InvitationOut,
     Invitations,
+    JoinedOut,
+    JoinIn,
+    Offers,
+    RefuseIn,
+    Taking,
 )
 from api.deps import Database
 from api.errors import problem_responses
 from api.guard import CallerOf
-from api.services import enrolment, invitations
+from api.services import enrolment, invitations, offers
 
 invitations_router = guard.router("/v1/invitations", "invitations", guard.ForMembers)
 enrolment_router = guard.router("/v1/enrolments", "enrolment", guard.ForInvited)
 externals_router = guard.router("/v1/clients", "external clients", guard.ForMembers)
 own_router = guard.router("/v1/client", "this client", guard.ForClients)
+of_job_router = guard.router("/v1/jobs", "external clients", guard.ForMembers)
 
 OfProject = Annotated[str | None, Query(max_length=64, description="Only those of this project")]
 
@@ -99,3 +105,27 @@ def hello(body: HelloIn, engine: Database, caller: CallerOf) -> ExternalOut:
 def rotate(engine: Database, caller: CallerOf, body: RotateIn | None = None) -> Enrolled:
     """A new key for the calling client in the place of the one it uses."""
     return enrolment.rotate(engine, caller, body.grace_s if body else 0)
+
+
+@own_router.get("/jobs")
+def list_offers(engine: Database, caller: CallerOf) -> Offers:
+    """Open jobs that the client may join, or has joined."""
+    return Offers(items=offers.listing(engine, caller))
+
+
+@own_router.post("/jobs/{job_id}/join", responses=problem_responses(404, 409))
+def join(job_id: str, body: JoinIn, engine: Database, caller: CallerOf) -> JoinedOut:
+    """Takes a place in a job, with so many rows; asked again, says which place it is."""
+    return offers.join(engine, caller, job_id, body.num_examples)
+
+
+@own_router.post("/jobs/{job_id}/refuse", status_code=204, responses=problem_responses(404, 409))
+def refuse(job_id: str, body: RefuseIn, engine: Database, caller: CallerOf) -> None:
+    """Says why the client does not take part in a job; operators see it."""
+    offers.refuse(engine, caller, job_id, body.reason)
+
+
+@of_job_router.get("/{job_id}/externals", responses=problem_responses(404))
+def external_clients(job_id: str, engine: Database) -> Taking:
+    """Who takes part in a job from outside, who refuses and why, and who is missing."""
+    return offers.taking(engine, job_id)

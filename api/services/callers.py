@@ -21,7 +21,7 @@ CallerRole = Literal["admin", "operator", "viewer", "worker", "client", "invitat
 RANK: dict[str, int] = {"viewer": 1, "operator": 2, "admin": 3}
 # beside the users' roles: who trains, with the service's data or with their own, and who may enrol
 APART: dict[str, tuple[str, ...]] = {
-    "worker": ("worker",),
+    "worker": ("worker", "client"),
     "client": ("client",),
     "invitation": ("invitation",),
 }
@@ -141,6 +141,13 @@ def require_job(engine: Engine, caller: Caller, job_id: str) -> str:
     """The project of a job that the caller sees; 404 for any other job, as if it did not exist."""
     with reading(engine) as session:
         return visible_job(session, caller, job_id).project
+
+
+def require_assignment(engine: Engine, client: str, assignment_id: str) -> None:
+    """404 unless the assignment is that of a place which the external client has."""
+    with reading(engine) as session:
+        if not externals.holds(session, client, assignment_id):
+            raise not_found("assignment", assignment_id)
 
 
 def visible_job(session: Session, caller: Caller, job_id: str) -> Job:

@@ -8,6 +8,7 @@ import time
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from api import queue
 from api.client_schemas import ClientChange, EnrolIn, Enrolled, ExternalOut, Hardware, HelloIn
 from api.db import audit, externals
 from api.db.session import reading, writing
@@ -81,7 +82,7 @@ def hello(engine: Engine, caller: Caller, asked: HelloIn) -> ExternalOut:
     with writing(engine) as session:
         row = session.get_one(External, caller.client)
         row.version, row.hardware = asked.version, asked.hardware.model_dump()
-        row.heartbeat_at = time.time()
+        row.heartbeat_at, row.status = time.time(), asked.status
         return _out(session, row)
 
 
@@ -137,7 +138,11 @@ def revoke(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
         audit.about(project=row.project, detail=f"client {row.name!r}")
         row.revoked_at = row.revoked_at or now
         externals.revoke_keys(session, row.id, now)
-        return _out(session, row)
+        stopped = externals.stop_work(session, row.id, f"client {row.name} was revoked")
+        out = _out(session, row)
+    for job_id in stopped:
+        queue.hint_advance(job_id)
+    return out
 
 
 def visible(session: Session, caller: Caller, client_id: str) -> External:
@@ -159,5 +164,6 @@ def _out(session: Session, row: External) -> ExternalOut:
         heartbeat_at=moment(row.heartbeat_at),
         version=row.version,
         hardware=Hardware(**row.hardware),
+        status=row.status,
         keys=externals.valid_keys(session, row.id, time.time()),
     )

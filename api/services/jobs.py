@@ -65,6 +65,7 @@ def _store(
         created_at=time.time(),
         priority=spec.priority,
         forecast_up=list(checked.bytes_up) or None,
+        labels=checked.labels,
     )
     with writing(engine) as session:
         projects.require_room(session, place.project, place.max_open_jobs)

@@ -9,7 +9,7 @@ from typing import Any, overload
 from api.db.jobs import OPEN_STATES
 from api.db.tables import Assignment, Event, Job, Round
 from api.schemas import Evaluation, EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
-from api.services import rules
+from api.services import holdout, rules
 from api.services.round_seats import RoundSeats
 from fedkrso_core.rounds_spec import of_stored
 from fedkrso_core.tasks import task_of
@@ -92,6 +92,7 @@ def round_out(job: Job, row: Round, seats: RoundSeats) -> RoundOut:
         clients=[seat.client for seat in seats.members],
         staleness=[row.number - seat.number for seat in seats.members],
         done=sum(seat.state == "done" for seat in seats.members),
+        holdout=holdout.summary(seats.begun),
         opened_at=moment(row.opened_at),
         closed_at=moment(row.closed_at),
         deadline=moment(row.deadline),
@@ -114,6 +115,7 @@ def client_out(seat: Assignment, job: Job) -> RoundClientOut:
         steps=job.spec["local"]["steps"],
         num_examples=seat.num_examples,
         metrics=seat.metrics,
+        holdout=(seat.holdout or {}).get("metrics", {}),
         bytes_up=seat.bytes_up,
         bytes_down=seat.bytes_down,
         bytes_lost=seat.bytes_lost,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.db import buffered, jobs, rounds, slots
 from api.db.tables import Assignment, Job, Round
 from api.schemas import WaitingOut
-from api.services import rules
+from api.services import presence, rules
 from api.services.views import moment
 from api.settings import Settings
 from fedkrso_core.clients import quorum_of
@@ -63,6 +63,8 @@ def _paused(job: Job) -> WaitingOut:
 
 def _between(session: Session, job: Job, now: float) -> WaitingOut:
     closed = rounds.last_closed(session, job.id)
+    if job.rounds_closed < job.rounds and (lacks := presence.missing(session, job)):
+        return _wait(lacks, closed or job.started_at, presence.patience_until(session, job))
     for number, until in rounds.unmeasured(session, job.id):
         if until is not None and until > now:
             return _wait(f"the evaluation of round {number}", closed, until)

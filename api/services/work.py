@@ -13,7 +13,7 @@ from api import queue
 from api.assignment_schemas import AssignmentOut, LeaseOut, MemoryOut, StateOut
 from api.db import jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Client, Job, Round
+from api.db.tables import Assignment, Client, External, Job, Round
 from api.errors import ApiError, not_found
 from api.services import rules
 from api.services.keys import hash_of, same
@@ -24,16 +24,25 @@ from telemetry import facts
 from telemetry.redact import redact
 
 
-def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | None:
-    """Leases the oldest waiting assignment to a worker; None if nothing waits."""
+def claim(
+    engine: Engine, settings: Settings, worker: str, external: str | None = None
+) -> AssignmentOut | None:
+    """Leases the oldest waiting assignment to a worker, or of its own to an external client.
+
+    None if nothing waits.
+    """
     with reading(engine) as session:  # most who ask find nothing: they must not wait for writers
-        if not rounds.any_pending(session):
+        if not rounds.any_pending(session, external):
             return None
     now, token = time.time(), secrets.token_urlsafe(32)
     with writing(engine) as session:
-        seat = rounds.next_pending(session)
+        seat = rounds.next_pending(session, external)
         if seat is None:
             return None
+        if external is not None:
+            worker = session.get_one(External, external).name
+            # it may have come back with other rows since the round opened
+            seat.num_examples = session.get_one(Client, (seat.job_id, seat.client)).num_examples
         seat.state, seat.worker, seat.attempt = "leased", worker, seat.attempt + 1
         seat.lease_hash, seat.lease_until = hash_of(token), now + settings.lease_s
         seat.leased_at = seat.heartbeat_at = now
@@ -43,6 +52,7 @@ def claim(engine: Engine, settings: Settings, worker: str) -> AssignmentOut | No
         jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
         facts.note(worker=worker, **about(seat))
         found = _assignment_out(session, seat, token, settings.lease_s)
+        found.external = external is not None
     return found.model_copy(update={"heartbeat_s": pace.heartbeat_s(engine, settings.lease_s)})
 
 
@@ -72,6 +82,8 @@ def _assignment_out(
         lease_s=lease_s,
         spec=job.spec,
         data_sha256=job.data_sha256,
+        labels=job.labels or [],
+        num_examples=seat.num_examples,
         states=[
             StateOut(
                 round=r.number,
@@ -101,6 +113,15 @@ def heartbeat(
         seat.heartbeat_at, seat.lease_until = now, now + lease_s
         seat.step = max(seat.step, step)
     return LeaseOut(lease_s=lease_s, heartbeat_s=pace.heartbeat_s(engine, lease_s))
+
+
+def note_holdout(
+    engine: Engine, assignment_id: str, token: str, num_examples: int, metrics: dict[str, float]
+) -> None:
+    """What the round's model is worth on a client's own hold-out; ApiError 409 without a lease."""
+    with writing(engine) as session:
+        seat = leased(session, assignment_id, token)
+        seat.holdout = {"num_examples": num_examples, "metrics": metrics}
 
 
 def leased(session: Session, assignment_id: str, token: str) -> Assignment:

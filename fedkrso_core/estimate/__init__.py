@@ -43,11 +43,15 @@ MOST_VISITS = 50_000
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
+def estimate(
+    spec: JobSpec, methods: Sequence[str] | None = None, own: Examined | None = None
+) -> Forecasts:
     """Forecasts of the job with its own method, and with others beside it.
 
     `methods` names them, "all" means every one of the registry. They get the job's options of the
     same name where those fit, else their defaults. A method that cannot run this job is `refused`.
+
+    `own` are the rows and the model of an external client, which lacks the job's data.
 
     The first call in a process measures the machine, which takes some seconds.
 
@@ -58,7 +62,7 @@ def estimate(spec: JobSpec, methods: Sequence[str] | None = None) -> Forecasts:
     chosen = _chosen(spec.method, methods or ())
     _require_playable(spec)
     with _ONE_AT_A_TIME, ThreadPoolExecutor(1) as beside:
-        found = examine(spec)
+        found = own or examine(spec)
         machine = beside.submit(this_machine, spec)
         stage = Stage(
             spec,

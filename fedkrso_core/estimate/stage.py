@@ -48,7 +48,9 @@ class Stage:
         except (SpecError, MethodError) as error:
             return str(error)
         plain, bf16 = (other, own) if self._in_bf16 else (own, other)
-        rows = [len(rows) for rows in self.found.shares.rows]
+        count = self.spec.clients.count
+        # an external client is taken to have as many rows as a simulated one would
+        rows = self.found.num_examples(count, unknown=len(self.found.shares.train) // count or 1)
         exchange = Replay if method.varies else Exchange
         played = exchange(method, config, self.spec, self.found.model, rows, own.update)
         return Played(own, plain, bf16, played.visits())

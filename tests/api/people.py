@@ -44,6 +44,6 @@ def external(
     return enrolment.enrol(engine, caller, EnrolIn(name=name))
 
 
-def bearer(made: KeyMade | str) -> dict[str, str]:
+def bearer(made: KeyMade | Enrolled | str) -> dict[str, str]:
     secret = made if isinstance(made, str) else made.key
     return {"Authorization": f"Bearer {secret}"}

@@ -102,3 +102,20 @@ def test_labels_are_given_by_name(api: Any, fedkrso: Fedkrso) -> None:
     done = fedkrso("client", "label", "hospital-a", "--label", "site=us")
     assert done.stdout == "hospital-a  active  site=us\n"
     assert json.loads(api.asked[1].body) == {"labels": {"site": "us"}}
+
+
+def test_who_joined_a_job_who_refuses_and_who_is_missing(
+    api: Any, fedkrso: Fedkrso, make_job: Any
+) -> None:
+    api.on("GET /v1/jobs/0a1b2c3d", make_job())
+    api.on("GET /v1/jobs", {"items": [make_job()], "next": None})
+    items = [{"client": 4, "name": "a", "num_examples": 90, "present": True, "status": None,
+              "heartbeat_at": "2026-01-02T03:04:05Z"}]  # fmt: skip
+    refusals = [{"name": "b", "reason": "too much memory", "at": "2026-01-02T03:04:05Z"}]
+    lacks = "external clients: 1 of 2 have joined"
+    found = {"items": items, "refusals": refusals, "places": 1, "lacks": lacks}
+    api.on("GET /v1/jobs/0a1b2c3d/externals", found)
+    lines = fedkrso("client", "joined", "0a1b2c3d").stdout.splitlines()
+    assert lines[1].split()[:5] == ["4", "a", "90", "takes", "part"]
+    assert lines[2].split()[:6] == ["-", "b", "-", "refuses:", "too", "much"]
+    assert lines[3] == f"waits for {lacks}"
