@@ -97,7 +97,10 @@ class ExternalOut(BaseModel):
     name: str
     project: str
     labels: dict[str, str]
-    state: Literal["active", "revoked"]
+    state: Literal["active", "quarantined", "revoked"]
+    offences: int = Field(0, description="Refused for what no honest client sends, since a release")
+    offence: str | None = Field(None, description="The last one")
+    quarantined_at: datetime | None = None
     created_at: datetime
     heartbeat_at: datetime | None = Field(None, description="When it was last heard of, to 10 s")
     version: str | None = None

@@ -21,8 +21,22 @@ from prometheus_client import (
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # from a heartbeat to an upload of gigabytes
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-_REASONS = ("conflict", "invalid-request", "invalid-update", "not-found", "stale-lease",
-            "too-large")  # fmt: skip
+_REASONS = (
+    "conflict",
+    "invalid-request",
+    "invalid-update",
+    "not-finite",
+    "not-found",
+    "quarantined",
+    "replayed-update",
+    "stale-lease",
+    "too-large",
+    "too-large-norm",
+    "unsupported-encoding",
+    "wrong-digest",
+    "wrong-scalars",
+    "wrong-tensors",
+)
 UPLOAD_ROUTE = "/v1/assignments/{assignment_id}/update"
 
 # series without use here, as many as there are counters

@@ -38,6 +38,14 @@ _TITLES = {
     "too-many-jobs": "The project has too many open jobs",
     "invalid-job": "The job cannot run",
     "invalid-update": "The update is refused",
+    "not-finite": "The update holds NaN or infinite values",
+    "wrong-tensors": "The update's tensors are not those of this round",
+    "wrong-scalars": "The update's seeds or other scalars are not those of this round",
+    "wrong-digest": "The body is not what its digest says",
+    "too-large-norm": "The update's norm is above the job's bound",
+    "replayed-update": "The client sent this very update in another round",
+    "unsupported-encoding": "A compressed body is not taken",
+    "quarantined": "The client is in quarantine",
     "invalid-request": "The request is malformed",
     "not-ready": "The service is not ready",
     "unavailable": "The service cannot do that just now",
@@ -131,8 +139,13 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
 async def _on_core_error(request: Request, error: Exception) -> Response:
     if isinstance(error, SpecError):
         return answer(ApiError(422, "invalid-job", str(error), error.problems))
-    kind = "invalid-update" if isinstance(error, PayloadError) else "invalid-request"
-    return answer(ApiError(422, kind, str(error)))
+    assert isinstance(error, CoreError)
+    return answer(ApiError(422, kind_of(error), str(error)))
+
+
+def kind_of(error: CoreError) -> str:
+    """The type of the problem that a core error becomes."""
+    return error.kind if isinstance(error, PayloadError) else "invalid-request"
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

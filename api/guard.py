@@ -19,11 +19,12 @@ from sqlalchemy import Engine
 from api.body_limit import limited
 from api.db.audit import Act, acting
 from api.deps import bearer, database
-from api.errors import ApiError, not_found, problem_responses
-from api.services import audit, callers
+from api.errors import ApiError, kind_of, not_found, problem_responses
+from api.services import audit, callers, offences
 from api.services.callers import Caller
 from api.services.rates import Bucket, rates_of
 from api.settings import settings
+from fedkrso_core.errors import CoreError
 from telemetry import facts
 
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -58,14 +59,15 @@ class Guarded(APIRoute):
             engine = database()
             act = self._act(request)
             try:
-                caller = await run_in_threadpool(self._admit, engine, request, act)
-                request.state.caller = caller
+                await run_in_threadpool(self._admit, engine, request, act)
                 limit = None if self._reads_its_body else settings().body_limit_bytes
                 with acting(act if self.audited else None):
                     return await handle(limited(request, limit))
-            except ApiError as error:
-                if act is not None:
+            except (ApiError, CoreError) as error:
+                if act is not None and isinstance(error, ApiError):
                     await run_in_threadpool(_note_refusal, engine, act, error, self.audited)
+                if not self.audited:
+                    await run_in_threadpool(_note_offence, engine, request, error)
                 raise
 
         return guarded
@@ -87,14 +89,15 @@ class Guarded(APIRoute):
             project=path.get("project"),
         )
 
-    def _admit(self, engine: Engine, request: Request, act: Act | None) -> Caller:
-        """The caller, if the request may go on; else ApiError 401, 429, 403 or 404."""
+    def _admit(self, engine: Engine, request: Request, act: Act | None) -> None:
+        """Notes the caller, if the request may go on; else ApiError 401, 429, 403, 404 or 415."""
         rates = rates_of(settings())
         try:
             caller = callers.authenticate(engine, request.headers.get("authorization"))
         except ApiError:
             rates.count("refusals", _address(request) or "nowhere")
             raise
+        request.state.caller = caller
         if act is not None:
             act.user, act.key, act.role = caller.user, caller.key, caller.role
         bucket = self.bucket(request)
@@ -102,8 +105,10 @@ class Guarded(APIRoute):
             rates.count(bucket, caller.key)
         self._require_role(caller, request.method)
         _require_project(engine, caller, request, act)
-        _require_assignment(engine, caller, request)
-        return caller
+        self._require_more(engine, caller, request)
+
+    def _require_more(self, engine: Engine, caller: Caller, request: Request) -> None:
+        """What a kind of route asks for beyond role and project."""
 
     def bucket(self, request: Request) -> Bucket | None:
         """What a request counts as for the rate limits; None: it is not counted."""
@@ -162,6 +167,14 @@ class ForWorkers(Guarded):
     reads, writes = "worker", "worker"
     audited = False
 
+    def _require_more(self, engine: Engine, caller: Caller, request: Request) -> None:
+        """404 for an external client that asks for the assignment of another client."""
+        offences.require_good_standing(caller)
+        _require_plain_body(request)
+        assignment = request.path_params.get("assignment_id")
+        if caller.client is not None and assignment is not None:
+            callers.require_assignment(engine, caller.client, assignment)
+
     def bucket(self, request: Request) -> Bucket | None:
         """A heartbeat that is refused loses the lease: it is never counted."""
         if self.path.endswith("/heartbeat"):
@@ -199,11 +212,23 @@ def _require_project(engine: Engine, caller: Caller, request: Request, act: Act 
             act.project = found
 
 
-def _require_assignment(engine: Engine, caller: Caller, request: Request) -> None:
-    """404 for an external client that asks for the assignment of another client."""
+def _require_plain_body(request: Request) -> None:
+    """415 for a body that would have to be unpacked: what it becomes is not known before."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        detail = f"Content-Encoding is {encoding[:40]!r}; allowed: none"
+        raise ApiError(415, "unsupported-encoding", detail)
+
+
+def _note_offence(engine: Engine, request: Request, error: ApiError | CoreError) -> None:
+    """An external client whose request was refused may have offended."""
+    caller: Caller | None = getattr(request.state, "caller", None)
     assignment = request.path_params.get("assignment_id")
-    if caller.client is not None and assignment is not None:
-        callers.require_assignment(engine, caller.client, assignment)
+    if caller is None or caller.client is None or assignment is None:
+        return
+    kind = error.kind if isinstance(error, ApiError) else kind_of(error)
+    enough = settings().quarantine_after
+    offences.note(engine, caller.client, kind, str(error), assignment, enough)
 
 
 def _note_refusal(engine: Engine, act: Act, error: ApiError, audited: bool) -> None:

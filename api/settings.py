@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         "", repr=False, description="Key stored (hashed) at start, role worker"
     )
 
+    quarantine_after: int = Field(
+        5, ge=1, description="Offences after which an external client is quarantined"
+    )
     metrics_key: str = Field(
         "", repr=False, description="Opens /metrics as bearer; without it that is off"
     )

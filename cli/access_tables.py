@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.render import NONE
 
 Json = dict[str, Any]
-_STYLES = {"revoked": "red", "expired": "yellow", "disabled": "red"}
+_STYLES = {"revoked": "red", "quarantined": "red", "expired": "yellow", "disabled": "red"}
 
 
 def keys_table(keys: Sequence[Json]) -> Table:
@@ -59,8 +59,8 @@ def invitations_table(invitations: Sequence[Json]) -> Table:
 
 def externals_table(clients: Sequence[Json]) -> Table:
     """A row for each external client."""
-    table = _table("id", "name", "project", "labels", "state", "device", "threads", "free memory",
-                   "version", "last heard of")  # fmt: skip
+    table = _table("id", "name", "project", "labels", "state", "offences", "device", "threads",
+                   "free memory", "version", "last heard of")  # fmt: skip
     for row in clients:
         hardware = row["hardware"]
         memory = hardware["free_memory_bytes"]
@@ -70,6 +70,7 @@ def externals_table(clients: Sequence[Json]) -> Table:
             row["project"],
             _labels(row),
             Text(row["state"], style=_STYLES.get(row["state"], "")),
+            str(row["offences"]),
             Text(hardware["device"] or NONE),
             str(hardware["threads"] or NONE),
             NONE if memory is None else f"{memory / 2**30:.1f} GiB",

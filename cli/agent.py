@@ -16,7 +16,9 @@ from cli.externals import KeyFile
 def run(
     data: Annotated[Path, typer.Option(help="Your rows: .jsonl, .jsonl.gz, .csv, .tsv, .parquet.")],
     text: Annotated[str, typer.Option(help="Column with the text.")] = "text",
-    label: Annotated[str, typer.Option(help="Column with the label.")] = "label",
+    label: Annotated[
+        str | None, typer.Option(help="Column with the label; none for language modelling.")
+    ] = None,
     text_pair: Annotated[str | None, typer.Option(help="Second text, for pair tasks.")] = None,
     holdout: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of rows that no training sees.")

@@ -219,6 +219,14 @@ def revoke(
     _act(server, key, as_json, which, "DELETE")
 
 
+@client.command()
+def release(
+    which: ClientName, server: ServerUrl = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """End a client's quarantine (operators)."""
+    _act(server, key, as_json, which, "POST", "release")
+
+
 def _act(
     server: str | None, key: str | None, as_json: bool, which: str, method: str, *parts: str,
     **body: Any,

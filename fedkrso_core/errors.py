@@ -12,7 +12,11 @@ class CoreError(Exception):
 
 
 class PayloadError(CoreError):
-    """Bytes or tensors that are not the payload that was expected."""
+    """Bytes or tensors that are not the payload that was expected; `kind` says in which way."""
+
+    def __init__(self, message: str, kind: str = "invalid-update") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class MethodError(CoreError):

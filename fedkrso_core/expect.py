@@ -60,10 +60,16 @@ class Expected(BaseModel):
         return Expected(required=Group(**both))
 
 
-def check_upload(path: Path, expected: Expected, num_examples: int | None = None) -> Header:
+def check_upload(
+    path: Path,
+    expected: Expected,
+    num_examples: int | None = None,
+    max_norm: float | None = None,
+) -> Header:
     """The header of an upload that is as expected and finite; else PayloadError.
 
-    `num_examples`, where the server knows it, is the weight that the client must claim.
+    `num_examples`, where the server knows it, is the weight that the client must claim. `max_norm`
+    bounds the L2 norm of all numbers of the update's tensors, as they are sent.
     """
     header = read_header(path, _longest_header(expected))
     _check_names(header, expected)
@@ -73,9 +79,13 @@ def check_upload(path: Path, expected: Expected, num_examples: int | None = None
     if num_examples is not None and claimed != num_examples:
         raise PayloadError(f"num_examples is {claimed}; this client has {num_examples} rows")
     _check_metrics(header.scalars.get("metrics"))
+    squares = 0.0
     with path.open("rb") as file:
         for name, tensor in header.tensors.items():
-            _check_finite(file, header.data_start, name, tensor)
+            squares += _check_finite(file, header.data_start, name, tensor)
+    if max_norm is not None and not squares <= max_norm**2:
+        norm = f"the update's norm is {squares**0.5:.6g}; this job allows up to {max_norm:g}"
+        raise PayloadError(norm, "too-large-norm")
     return header
 
 
@@ -106,17 +116,20 @@ def _check_names(header: Header, expected: Expected) -> None:
     allowed = {name: spec for group in groups for name, spec in group.tensors.items()}
     for name, tensor in header.tensors.items():
         if name not in allowed:
-            raise PayloadError(f"tensor {name!r} is not part of this round's update")
+            unknown = f"tensor {name!r} is not part of this round's update"
+            raise PayloadError(unknown, "wrong-tensors")
         dtype, shape = allowed[name]
         if (tensor.dtype, tensor.shape) != (dtype, tuple(shape)):
             raise PayloadError(
-                f"tensor {name!r} is {tensor.dtype} {tensor.shape}; expected {dtype} {shape}"
+                f"tensor {name!r} is {tensor.dtype} {tensor.shape}; expected {dtype} {shape}",
+                "wrong-tensors",
             )
     if not header.tensors and expected.optional and not expected.required.tensors:
         allowed = {**allowed, **next(iter(expected.optional.values())).tensors}
     missing = sorted(set(allowed) - set(header.tensors))
     if missing:
-        raise PayloadError(f"the update lacks {len(missing)} tensors, the first is {missing[0]!r}")
+        lacks = f"the update lacks {len(missing)} tensors, the first is {missing[0]!r}"
+        raise PayloadError(lacks, "wrong-tensors")
     for group in groups:
         _check_scalars(header, group)
 
@@ -125,21 +138,24 @@ def _check_scalars(header: Header, group: Group) -> None:
     for name, value in group.scalars.items():
         given = header.scalars.get(name)
         if given != value:
-            raise PayloadError(f"scalar {name!r} is {given!r}; expected {value!r}")
+            message = f"scalar {name!r} is {given!r}; expected {value!r}"
+            raise PayloadError(message, "wrong-scalars")
     for name, (lowest, highest) in group.numbers.items():
         given = header.scalars.get(name)
         if not _is_number(given) or not lowest <= given <= highest:
             raise PayloadError(
-                f"scalar {name!r} is {given!r}; allowed: a number from {lowest:g} to {highest:g}"
+                f"scalar {name!r} is {given!r}; allowed: a number from {lowest:g} to {highest:g}",
+                "wrong-scalars",
             )
 
 
-def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> None:
+def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> float:
+    """The sum of the squares of a tensor's numbers, if they are all finite."""
     dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}.get(tensor.dtype)
     if dtype is None:
-        return
+        return 0.0
     file.seek(data_start + tensor.start)
-    left = tensor.end - tensor.start
+    left, squares = tensor.end - tensor.start, 0.0
     while left:
         chunk = file.read(min(left, _CHUNK_BYTES))
         left -= len(chunk)
@@ -147,4 +163,7 @@ def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> 
         if tensor.dtype == "BF16":  # numpy has no bfloat16: widen the bits to float32
             values = (values.astype("<u4") << 16).view("<f4")
         if not np.isfinite(values).all():
-            raise PayloadError(f"tensor {name!r} holds NaN or infinite values")
+            raise PayloadError(f"tensor {name!r} holds NaN or infinite values", "not-finite")
+        with np.errstate(over="ignore"):  # then infinite, which is above any bound
+            squares += float(np.square(values, dtype="f8").sum())
+    return squares

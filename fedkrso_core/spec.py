@@ -23,6 +23,7 @@ from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.options_spec import CorrectionSpec, ServerSpec, Weighting
+from fedkrso_core.robust_spec import RobustSpec
 from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 from fedkrso_core.strict import Strict as _Strict
@@ -209,6 +210,7 @@ class JobSpec(_Strict):
     )
     evaluate: EvaluateSpec = EvaluateSpec()
     budget: BudgetSpec = BudgetSpec()
+    robust: RobustSpec = RobustSpec()
     priority: int = Field(
         0, ge=-1000, le=1000, description="Jobs of a higher one are worked on first"
     )

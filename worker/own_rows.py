@@ -9,9 +9,10 @@ import numpy as np
 
 from fedkrso_core.data import sources
 from fedkrso_core.data.columns import to_examples
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import CoreError
 from fedkrso_core.seeds import generator
-from fedkrso_core.spec import DataSpec, JobSpec
+from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Shares
 
 _LISTED = 10
@@ -31,7 +32,7 @@ class OwnRows:
 
     path: Path
     text: str
-    label: str
+    label: str | None = None  # none: rows of causal-lm
     text_pair: str | None = None
     holdout: float = 0.1
 
@@ -52,11 +53,19 @@ class OwnRows:
         if (spec.data.text_pair is None) != (self.text_pair is None):
             raise CoreError("the job is about pairs of texts, or these rows are, but not both")
         table = sources.read(str(self.path), "--data", split="train")
-        self._require_known(table, labels)
+        if spec.task != "causal-lm" and self.label is None:
+            raise CoreError(f"a job of {spec.task} needs rows with labels: name their column")
+        if spec.task == "classification":
+            self._require_known(table, labels)
         columns = DataSpec(
-            train=str(self.path), text=self.text, label=self.label, text_pair=self.text_pair
+            train=str(self.path),
+            text=self.text,
+            label=self.label or "label",
+            text_pair=self.text_pair,
+            prompt=spec.data.prompt,  # of columns that these rows must have too
         )
-        examples = to_examples(table, columns, names=tuple(labels))
+        names = tuple(labels) or None
+        examples = to_examples(table, columns, names=names, task=spec.task, labelled=False)
         order = generator(spec.seed, "own-rows.holdout").permutation(len(examples))
         held = int(len(examples) * self.holdout)
         kept, out = np.sort(order[held:]), np.sort(order[:held])
@@ -64,6 +73,7 @@ class OwnRows:
         return Shares(examples.select(kept), examples.select(out), rows)
 
     def _require_known(self, table: sources.Table, labels: list[str]) -> None:
+        assert self.label is not None
         classes = table.classes.get(self.label)
         values = [str(classes[v] if classes else v) for v in table.column(self.label)]
         unknown = [(row, value) for row, value in enumerate(values, 1) if value not in labels]

@@ -136,3 +136,10 @@ def stop_work(session: Session, external: str, reason: str) -> Sequence[str]:
     session.execute(query.values(state="failed", error=reason, lease_hash=None))
     jobs = select(Assignment.job_id).where(Assignment.id.in_(ids)).distinct()
     return session.scalars(jobs).all()
+
+
+def open_jobs_of(session: Session, external: str) -> Sequence[str]:
+    """The jobs that have not ended in which a client has a place."""
+    query = select(Job.id).join(Client, Client.job_id == Job.id)
+    mine = (Client.external == external, Job.state.in_(OPEN_STATES))
+    return session.scalars(query.where(*mine).order_by(Job.id)).all()

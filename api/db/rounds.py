@@ -230,6 +230,17 @@ def cancel_seats(session: Session, job_id: str) -> None:
     )
 
 
+def sent_before(session: Session, seat: Assignment, digest: str) -> int | None:
+    """The other round in which the same client handed in the same bytes."""
+    query = select(Assignment.number).where(
+        Assignment.job_id == seat.job_id,
+        Assignment.client == seat.client,
+        Assignment.digest == digest,
+        Assignment.id != seat.id,
+    )
+    return session.scalar(query.limit(1))
+
+
 def count_lost(session: Session, assignment_id: str, size: int) -> None:
     """Notes an upload that came whole and to nothing: refused, or the same once more."""
     query = update(Assignment).where(Assignment.id == assignment_id)

@@ -115,7 +115,7 @@ def received(
     "/{assignment_id}/update",
     response_model=AcceptedOut,
     responses={
-        **problem_responses(404, 409, 413, 416, 507),
+        **problem_responses(404, 409, 413, 415, 416, 507),
         202: {"model": ReceivedOut, "description": "Kept; the rest is still to come"},
     },
     openapi_extra={

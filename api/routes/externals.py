@@ -28,7 +28,7 @@ from api.client_schemas import (
 from api.deps import Database
 from api.errors import problem_responses
 from api.guard import CallerOf
-from api.services import enrolment, invitations, offers
+from api.services import enrolment, invitations, offences, offers
 
 invitations_router = guard.router("/v1/invitations", "invitations", guard.ForMembers)
 enrolment_router = guard.router("/v1/enrolments", "enrolment", guard.ForInvited)
@@ -87,6 +87,12 @@ def change_client(
 def revoke_client(client_id: str, engine: Database, caller: CallerOf) -> ExternalOut:
     """Makes all keys of a client invalid at once. It may enrol anew with a new invitation."""
     return enrolment.revoke(engine, caller, client_id)
+
+
+@externals_router.post("/{client_id}/release", responses=problem_responses(404))
+def release_client(client_id: str, engine: Database, caller: CallerOf) -> ExternalOut:
+    """Ends the quarantine of a client and forgets its offences."""
+    return offences.release(engine, caller, client_id)
 
 
 @own_router.get("")

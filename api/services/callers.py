@@ -44,6 +44,7 @@ class Caller:
     projects: frozenset[str] | None = None  # None: all
     key_expires_at: float | None = None
     client: str | None = None  # an external client's id
+    quarantined: str | None = None  # its last offence, if that was one too many
 
     @property
     def is_admin(self) -> bool:
@@ -122,7 +123,8 @@ def _client(session: Session, key: Key) -> Caller:
     if row is None or row.revoked_at is not None:
         raise ApiError(401, "unauthorized", "the client of this API key is revoked")
     seen = frozenset({row.project})
-    return Caller(key.id, "client", None, seen, key.expires_at, row.id)
+    out = row.offence if row.quarantined_at is not None else None
+    return Caller(key.id, "client", None, seen, key.expires_at, row.id, out)
 
 
 def _note_use(engine: Engine, key_id: str, client: str | None, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -44,7 +45,7 @@ def enrol(engine: Engine, caller: Caller, asked: EnrolIn) -> Enrolled:
         secret = _add_key(session, row, now)
         audit.about(target=row.id, project=row.project, detail=f"client {row.name!r}")
         session.flush()
-        return Enrolled(client=_out(session, row), key=secret)
+        return Enrolled(client=out(session, row), key=secret)
 
 
 def _require_unused(session: Session, invitation: Invitation, row: External | None) -> None:
@@ -83,13 +84,13 @@ def hello(engine: Engine, caller: Caller, asked: HelloIn) -> ExternalOut:
         row = session.get_one(External, caller.client)
         row.version, row.hardware = asked.version, asked.hardware.model_dump()
         row.heartbeat_at, row.status = time.time(), asked.status
-        return _out(session, row)
+        return out(session, row)
 
 
 def own(engine: Engine, caller: Caller) -> ExternalOut:
     """The calling client."""
     with reading(engine) as session:
-        return _out(session, session.get_one(External, caller.client))
+        return out(session, session.get_one(External, caller.client))
 
 
 def rotate(engine: Engine, caller: Caller, grace_s: int) -> Enrolled:
@@ -105,20 +106,20 @@ def rotate(engine: Engine, caller: Caller, grace_s: int) -> Enrolled:
             old.revoked_at = now
         audit.about(target=row.id, project=row.project, detail=f"client {row.name!r}")
         session.flush()
-        return Enrolled(client=_out(session, row), key=secret)
+        return Enrolled(client=out(session, row), key=secret)
 
 
 def listing(engine: Engine, caller: Caller, project: str | None) -> list[ExternalOut]:
     """The external clients of the caller's projects, or of one of them."""
     with reading(engine) as session:
         found = externals.listing(session, projects.narrowed(caller, project))
-        return [_out(session, row) for row in found]
+        return [out(session, row) for row in found]
 
 
 def get(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
     """One external client."""
     with reading(engine) as session:
-        return _out(session, visible(session, caller, client_id))
+        return out(session, visible(session, caller, client_id))
 
 
 def change(engine: Engine, caller: Caller, client_id: str, asked: ClientChange) -> ExternalOut:
@@ -127,7 +128,7 @@ def change(engine: Engine, caller: Caller, client_id: str, asked: ClientChange) 
         row = visible(session, caller, client_id)
         audit.about(project=row.project, detail=f"labels {row.labels} -> {asked.labels}")
         row.labels = dict(asked.labels)
-        return _out(session, row)
+        return out(session, row)
 
 
 def revoke(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
@@ -139,10 +140,10 @@ def revoke(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
         row.revoked_at = row.revoked_at or now
         externals.revoke_keys(session, row.id, now)
         stopped = externals.stop_work(session, row.id, f"client {row.name} was revoked")
-        out = _out(session, row)
+        found = out(session, row)
     for job_id in stopped:
         queue.hint_advance(job_id)
-    return out
+    return found
 
 
 def visible(session: Session, caller: Caller, client_id: str) -> External:
@@ -153,13 +154,17 @@ def visible(session: Session, caller: Caller, client_id: str) -> External:
     return row
 
 
-def _out(session: Session, row: External) -> ExternalOut:
+def out(session: Session, row: External) -> ExternalOut:
+    """The client as the routes show it."""
     return ExternalOut(
         id=row.id,
         name=row.name,
         project=row.project,
         labels=row.labels,
-        state="active" if row.revoked_at is None else "revoked",
+        state=_state(row),
+        offences=row.offences,
+        offence=row.offence,
+        quarantined_at=moment(row.quarantined_at),
         created_at=moment(row.created_at),
         heartbeat_at=moment(row.heartbeat_at),
         version=row.version,
@@ -167,3 +172,9 @@ def _out(session: Session, row: External) -> ExternalOut:
         status=row.status,
         keys=externals.valid_keys(session, row.id, time.time()),
     )
+
+
+def _state(row: External) -> Literal["active", "quarantined", "revoked"]:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "active" if row.quarantined_at is None else "quarantined"

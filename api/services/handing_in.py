@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound
+from sqlalchemy.orm import Session
 
 from api import queue
 from api.assignment_schemas import AcceptedOut, ReceivedOut, ReportIn
 from api.blobs import Blobs, Part, too_large
 from api.db import buffered, jobs, rounds
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Client, Round
+from api.db.tables import Assignment, Client, Job, Round
 from api.errors import ApiError, not_found
-from api.services import counting, extras, room, safekeeping
+from api.services import counting, extras, room, rules, safekeeping
 from api.services.keys import same
 from api.services.work import about, is_holder, stale
 from api.settings import Settings
@@ -63,6 +64,7 @@ class _Seat:
 
     expected: Expected
     num_examples: int
+    max_norm: float | None
     accepted: AcceptedOut | None  # it is done, with the update that is sent
 
 
@@ -139,7 +141,8 @@ def _seat(engine: Engine, assignment_id: str, token: str, digest: str) -> _Seat:
         row = session.get_one(Round, (seat.job_id, seat.number))
         done = AcceptedOut(digest=digest, bytes_up=seat.bytes_up) if seat.state == "done" else None
         expected = Expected.model_validate(row.expected).of_client(seat.client)
-        return _Seat(expected, seat.num_examples, done)
+        limit = rules.max_norm(session.get_one(Job, seat.job_id).spec)
+        return _Seat(expected, seat.num_examples, limit, done)
 
 
 def _require_lease(seat: Assignment, token: str, digest: str) -> None:
@@ -155,6 +158,15 @@ def _count_lost(engine: Engine, assignment_id: str, part: Part) -> None:
     """The bytes were sent all the same: they count for the job's budget."""
     with writing(engine) as session:
         rounds.count_lost(session, assignment_id, part.size)
+
+
+def _refuse_a_replay(session: Session, seat: Assignment, client: Client, digest: str) -> None:
+    """What an external client sent in another round is no work for this one."""
+    if client.external is None:
+        return
+    if (number := rounds.sent_before(session, seat, digest)) is not None:
+        detail = f"client {seat.client} sent these very bytes in round {number}"
+        raise ApiError(422, "replayed-update", detail)
 
 
 @contextmanager
@@ -176,9 +188,11 @@ def _accept(
     part: Part,
 ) -> AcceptedOut:
     if part.digest != declared_digest:
-        raise PayloadError(f"the body has sha256 {part.digest}, declared was {declared_digest}")
+        told = f"the body has sha256 {part.digest}, declared was {declared_digest}"
+        raise PayloadError(told, "wrong-digest")
     seat_before = _seat(engine, assignment_id, token, part.digest)
-    header = check_upload(part.path, seat_before.expected, seat_before.num_examples)
+    expected, rows = seat_before.expected, seat_before.num_examples
+    header = check_upload(part.path, expected, rows, seat_before.max_norm)
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     kept = safekeeping.keep(engine, blobs, part)
     with _still_there(assignment_id), writing(engine) as session:
@@ -191,13 +205,14 @@ def _accept(
         if seat.state == "done":
             rounds.count_lost(session, seat.id, part.size)
             return accepted
+        client = session.get_one(Client, (seat.job_id, seat.client))
+        _refuse_a_replay(session, seat, client, part.digest)
         safekeeping.refer(session, kept)
         now = time.time()
         seat.state, seat.done_at, seat.heartbeat_at = "done", now, now
         seat.digest, seat.bytes_up = part.digest, part.size
         seat.metrics = header.scalars.get("metrics", {})
         seat.peak_memory_bytes, seat.train_s = report.peak_memory_bytes, report.train_s
-        client = session.get_one(Client, (seat.job_id, seat.client))
         client.have_round = seat.number - 1
         client.memory_sha256 = report.memory_sha256
         client.memory_round = None if report.memory_sha256 is None else seat.number

@@ -13,7 +13,7 @@ from api.db import externals, jobs
 from api.db.session import reading, writing
 from api.db.tables import External, Job, Refusal
 from api.errors import ApiError, not_found
-from api.services import presence
+from api.services import offences, presence
 from api.services.callers import Caller
 from api.services.views import moment
 
@@ -66,6 +66,7 @@ def join(engine: Engine, caller: Caller, job_id: str, num_examples: int) -> Join
     """
     now = time.time()
     with writing(engine) as session:
+        offences.require_good_standing(caller)
         me, job = _mine(session, caller, job_id)
         clients = presence.clients_of(job)
         assert clients.external is not None

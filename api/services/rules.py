@@ -32,6 +32,12 @@ def target(spec: Spec) -> int | None:
     return None
 
 
+def max_norm(spec: Spec) -> float | None:
+    """The largest norm of an update; None: any."""
+    given = (spec.get("robust") or {}).get("max_norm")
+    return None if given is None else float(given)
+
+
 def least(spec: Spec) -> int | None:
     """Updates that a round can close with at its deadline; None: the service's quorum."""
     given = spec["clients"].get("min_clients")

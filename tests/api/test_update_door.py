@@ -178,6 +178,16 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "metrics without end": (with_endless_metrics, "1e999"),
 }
 
+KINDS = {
+    "(16, 3); expected F32 (16, 2)": "wrong-tensors",
+    "is F64": "wrong-tensors",
+    "holds NaN or infinite values": "not-finite",
+    "lacks 1 tensors": "wrong-tensors",
+    "'x' is not part of": "wrong-tensors",
+    "scalar 'P/": "wrong-scalars",
+    "decay": "wrong-scalars",
+}
+
 
 @pytest.mark.usefixtures("stays_as_it_was")
 @on_sqlite
@@ -186,14 +196,14 @@ def test_a_bad_update_is_refused_and_touches_nothing(
     client: TestClient, trainee: Trainee, broken: Break, message: str
 ) -> None:
     answer = put(client, trainee.assignment, broken(trainee))
-    assert message in problem(answer, 422, "invalid-update")
+    assert message in problem(answer, 422, KINDS.get(message, "invalid-update"))
 
 
 @on_sqlite
 @pytest.mark.usefixtures("stays_as_it_was")
 def test_a_body_unlike_its_declared_digest_is_refused(client: TestClient, trainee: Trainee) -> None:
     answer = put(client, trainee.assignment, trainee.body, digest="0" * 64)
-    assert f"declared was {'0' * 64}" in problem(answer, 422, "invalid-update")
+    assert f"declared was {'0' * 64}" in problem(answer, 422, "wrong-digest")
 
 
 @on_sqlite

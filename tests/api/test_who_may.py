@@ -68,6 +68,7 @@ RULES = {
     "GET /v1/clients/{client_id}": "viewer",
     "PATCH /v1/clients/{client_id}": "operator",
     "DELETE /v1/clients/{client_id}": "operator",
+    "POST /v1/clients/{client_id}/release": "operator",
     "GET /v1/client": "client",
     "PUT /v1/client": "client",
     "POST /v1/client/rotate": "client",

@@ -16,6 +16,7 @@ ROW = {
     "project": "default",
     "labels": {"site": "eu"},
     "state": "active",
+    "offences": 0,
     "created_at": "2026-01-02T03:04:05Z",
     "heartbeat_at": "2026-01-02T03:05:06Z",
     "version": "0.1.0",
@@ -85,7 +86,7 @@ def test_a_name_of_two_projects_must_be_told_apart(api: Any, fedkrso: Fedkrso) -
 def test_clients_and_invitations_are_listed(api: Any, fedkrso: Fedkrso) -> None:
     api.on("GET /v1/clients", {"items": [ROW]})
     line = fedkrso("client", "list").stdout.splitlines()[1].split()
-    assert line == [ROW["id"], "hospital-a", "default", "site=eu", "active", "cpu", "2", "2.0",
+    assert line == [ROW["id"], "hospital-a", "default", "site=eu", "active", "0", "cpu", "2", "2.0",
                     "GiB", "0.1.0", "2026-01-02", "03:05:06"]  # fmt: skip
     row = {"id": "5f0c6a1be2d34790", "project": "default", "labels": {}, "state": "used",
            "created_by": "ada", "created_at": "2026-01-02T03:04:05Z",
