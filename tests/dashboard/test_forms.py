@@ -180,3 +180,12 @@ def test_the_summary_names_wrong_fields_that_the_form_does_not_have() -> None:
         "- **Rounds**: 0",
         "- **job**: odd",
     ]
+
+
+def test_tasks_and_options_of_any_method_are_asked_for() -> None:
+    found = _job_form()
+    assert found["task"].options == ("classification", "regression", "causal-lm")
+    assert found["server.optimizer"].label == "Optimizer of the server"
+    assert found["correction.kind"].options == ("none", "fedprox", "scaffold")
+    assert found["weighting"].options == ("examples", "uniform")
+    assert found["data.prompt"].optional
