@@ -55,7 +55,7 @@ def about_me() -> dict[str, Any]:
 def forecast(given: dict[str, Any], shares: Shares) -> int:
     """Bytes of memory that the process of a training will take at its peak."""
     spec = JobSpec.model_validate(given)
-    model = shapes_only(spec.model, shares.train.label_names)
+    model = shapes_only(spec.model, shares.train.label_names, spec.task)
     own = Examined(shares, model, load_tokenizer(spec.model))
     found = estimate(spec, own=own).forecasts[0]
     return 0 if found.memory is None else found.memory.process
