@@ -1,8 +1,10 @@
 """What the conformance tests must be told of each method: a new one has its row here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from fedkrso_core.ops.tensor_train import modes_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ def under(of: Sizes, prefix: str) -> int:
     return sum(count for name, count in of.parameters.items() if name.startswith(prefix))
 
 
+def cores(of: Sizes, numbers: Iterable[int]) -> int:
+    """Numbers in these cores of all layers, r = 5 and six cores for each: r_{j-1} n_j r_j."""
+    ends = {1: 5, 6: 5}
+    modes = [modes_of(d_out, 3) + modes_of(d_in, 3) for d_out, d_in in of.shapes]
+    return sum(own[j - 1] * ends.get(j, 25) for own in modes for j in numbers)
+
+
 ROWS = {
     "fedkrso": Row(
         1e-2,
@@ -91,6 +100,10 @@ ROWS = {
         lambda of: 4 * sum(round(0.01 * d_out * d_in) for d_out, d_in in of.shapes) + 4 * of.head,
         exact=False,
         means=False,
+    ),
+    "fedtt": Row(1e-2, lambda of: 4 * cores(of, range(1, 7)) + 4 * of.head, exact=False),
+    "fedtt_plus": Row(  # the second round trains the second core
+        3e-2, lambda of: 4 * cores(of, [2]) + 4 * of.head, exact=True
     ),
     "fedsa_lora": Row(1e-2, lambda of: 4 * of.rank * of.d_in, exact=False),
     "rolora": Row(1e-2, lambda of: 4 * of.rank * of.d_in + 4 * of.head, exact=True),
