@@ -18,6 +18,7 @@ ESTIMATE: dict[str, Any] = {
                     {"round": 2, "clients": 4, "bytes_up": 14964568, "bytes_down": 27168800},
                 ],
                 "exact": True,
+                "compressed": False,
                 "bytes_up": 28573288,
                 "bytes_down": 27169952,
                 "bytes_up_per_client": 3571661,

@@ -22,7 +22,8 @@ from fedkrso_core.expect import Group
 from fedkrso_core.method import Update, pack
 from fedkrso_core.methods import METHODS
 from fedkrso_core.payload import Payload
-from fedkrso_core.wire import WireDtype, compress
+from fedkrso_core.wire import compress
+from fedkrso_core.wire_spec import WireDtype
 
 K = 10
 DTYPES: tuple[WireDtype, ...] = ("fp32", "bf16", "int8", "int4")

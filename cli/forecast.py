@@ -52,10 +52,12 @@ def forecast(found: Json, job: Json) -> RenderableType:
 
 
 def _expected(own: Json) -> Iterator[Text]:
-    """That the bytes of buffered rounds depend on time."""
+    """That the bytes of buffered rounds depend on time, and those of zstd on the numbers."""
     if own["traffic"] and not own["traffic"].get("exact", True):
         said = "Rounds are buffered: these are the bytes of `fedkrso run`; with the service they"
         yield Text(f"{said} depend on which client is done when.", style="yellow")
+    if own["traffic"] and own["traffic"].get("compressed"):
+        yield Text("Updates are compressed: bytes up are those before that.", style="yellow")
 
 
 def duration(seconds: float | None) -> str:

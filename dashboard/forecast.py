@@ -14,6 +14,7 @@ from dashboard.views import MB
 Json = Mapping[str, Any]
 
 EXPECTED = "buffered rounds: bytes are expected, not exact"
+COMPRESSED = "bytes up are those before compression"
 # the parts of a client's memory that add up to its peak
 PARTS = ("weights", "gradients", "optimizer", "activations")
 # what of a forecast each limit of the budget is about
@@ -59,6 +60,7 @@ def whole_job(own: Json) -> str:
             f"{words.seconds(pace.get('seconds'))} of training",
             f"a client's process {words.size(memory.get('process'))}",
             "" if traffic.get("exact", True) else EXPECTED,
+            COMPRESSED if traffic.get("compressed") else "",
         ]
     )
 

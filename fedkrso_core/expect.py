@@ -6,6 +6,7 @@ the round sees a byte, and the forecast of bytes is computed from it.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,8 +14,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from fedkrso_core.codes_numpy import squares_of
+from fedkrso_core.compression import opened
 from fedkrso_core.errors import PayloadError
-from fedkrso_core.header import HEADER_LIMIT, Header, TensorInfo, read_header
+from fedkrso_core.header import DTYPE_BYTES, HEADER_LIMIT, Header, TensorInfo, read_header
+from fedkrso_core.wire_spec import Form, WireSpec, form_of
 
 _CHUNK_BYTES = 1024 * 1024
 _ROOM_BYTES = 64 * 1024  # for what a header holds beside the expected names: metrics, blanks
@@ -40,6 +44,8 @@ class Expected(BaseModel):
 
     Where `places` is not empty, client c has the optional group places[c % len(places)], no other.
     Where no tensor is required, at least one optional group must be there.
+
+    Dtypes and shapes are those that the method's client half gives; `wire` says how they travel.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +53,7 @@ class Expected(BaseModel):
     required: Group = Group()
     optional: dict[str, Group] = {}
     places: tuple[str, ...] = ()
+    wire: WireSpec = WireSpec()
 
     def of_client(self, client: int) -> Expected:
         """What this client's upload must look like."""
@@ -57,7 +64,14 @@ class Expected(BaseModel):
             part: {**getattr(self.required, part), **getattr(own, part)}
             for part in Group.model_fields
         }
-        return Expected(required=Group(**both))
+        return Expected(required=Group(**both), wire=self.wire)
+
+    def largest_bytes(self) -> int:
+        """What no honest encoding of an update is longer than."""
+        groups = (self.required, *self.optional.values())
+        shapes = [shape for group in groups for shape in group.tensors.values()]
+        data = sum(_bytes_of(form_of(self.wire.dtype, *shape)) for shape in shapes)
+        return 8 + _longest_header(self) + data
 
 
 def check_upload(
@@ -69,8 +83,18 @@ def check_upload(
     """The header of an upload that is as expected and finite; else PayloadError.
 
     `num_examples`, where the server knows it, is the weight that the client must claim. `max_norm`
-    bounds the L2 norm of all numbers of the update's tensors, as they are sent.
+    bounds the L2 norm of all numbers of the update's tensors, as they are sent. An update that is
+    compressed is decompressed beside `path` for a while, up to what it may hold.
     """
+    if expected.wire.compression == "zstd":
+        with opened(path, expected.largest_bytes()) as plain:
+            return _checked(plain, expected, num_examples, max_norm)
+    return _checked(path, expected, num_examples, max_norm)
+
+
+def _checked(
+    path: Path, expected: Expected, num_examples: int | None, max_norm: float | None
+) -> Header:
     header = read_header(path, _longest_header(expected))
     _check_names(header, expected)
     claimed = header.scalars.get("num_examples")
@@ -82,7 +106,7 @@ def check_upload(
     squares = 0.0
     with path.open("rb") as file:
         for name, tensor in header.tensors.items():
-            squares += _check_finite(file, header.data_start, name, tensor)
+            squares += _squares(file, header.data_start, name, tensor, expected)
     if max_norm is not None and not squares <= max_norm**2:
         norm = f"the update's norm is {squares**0.5:.6g}; this job allows up to {max_norm:g}"
         raise PayloadError(norm, "too-large-norm")
@@ -118,7 +142,7 @@ def _check_names(header: Header, expected: Expected) -> None:
         if name not in allowed:
             unknown = f"tensor {name!r} is not part of this round's update"
             raise PayloadError(unknown, "wrong-tensors")
-        dtype, shape = allowed[name]
+        dtype, shape = form_of(expected.wire.dtype, *allowed[name])
         if (tensor.dtype, tensor.shape) != (dtype, tuple(shape)):
             raise PayloadError(
                 f"tensor {name!r} is {tensor.dtype} {tensor.shape}; expected {dtype} {shape}",
@@ -132,6 +156,8 @@ def _check_names(header: Header, expected: Expected) -> None:
         raise PayloadError(lacks, "wrong-tensors")
     for group in groups:
         _check_scalars(header, group)
+    if expected.wire.rounds:
+        _check_scalars(header, Group(scalars={"wire": expected.wire.dtype}))
 
 
 def _check_scalars(header: Header, group: Group) -> None:
@@ -147,6 +173,24 @@ def _check_scalars(header: Header, group: Group) -> None:
                 f"scalar {name!r} is {given!r}; allowed: a number from {lowest:g} to {highest:g}",
                 "wrong-scalars",
             )
+
+
+def _squares(
+    file: Any, data_start: int, name: str, tensor: TensorInfo, expected: Expected
+) -> float:
+    """The sum of the squares of the numbers that a tensor stands for, if they are all finite."""
+    groups = (expected.required, *expected.optional.values())
+    dtype, shape = next(group.tensors[name] for group in groups if name in group.tensors)
+    if dtype != "F32" or tensor.dtype != "U8":
+        return _check_finite(file, data_start, name, tensor)
+    file.seek(data_start + tensor.start)
+    data = file.read(tensor.end - tensor.start)
+    return squares_of(name, data, expected.wire.dtype, tuple(shape))
+
+
+def _bytes_of(form: Form) -> int:
+    dtype, shape = form
+    return DTYPE_BYTES[dtype] * math.prod(shape)
 
 
 def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> float:

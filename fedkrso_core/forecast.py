@@ -29,6 +29,10 @@ class Traffic(_Frozen):
         description="False: rounds are buffered, and these are the bytes in the virtual time of "
         "`fedkrso run`; with the service they depend on which client is done when",
     )
+    compressed: bool = Field(
+        False,
+        description="True: updates are compressed, and bytes_up is what they have before that",
+    )
     bytes_up: int = Field(description="All rounds and clients")
     bytes_down: int = Field(description="All rounds and clients")
     bytes_up_per_client: int = Field(description="Mean over client-rounds")

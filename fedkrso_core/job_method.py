@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from fedkrso_core.coding import with_wire
 from fedkrso_core.corrected import with_correction
 from fedkrso_core.local_head import with_local_head
 from fedkrso_core.method import Method, Update
 from fedkrso_core.methods import METHODS
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import JobSpec
+from fedkrso_core.wire_spec import WireSpec
 
 
 def method_of(spec: JobSpec, name: str | None = None) -> Method:
@@ -22,6 +24,8 @@ def method_of(spec: JobSpec, name: str | None = None) -> Method:
     method = with_correction(method, spec.correction, spec.clients.count)
     if spec.weighting == "uniform":
         method = with_uniform_weights(method)
+    if spec.wire != WireSpec():
+        method = with_wire(method, spec.wire)
     return method
 
 

@@ -7,20 +7,23 @@ round from 1; state t is what the server holds after round t; state 0 comes from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from fedkrso_core.compression import is_squeezed, squeezed, unsqueezed
 from fedkrso_core.correction import Correction, Uncorrected
 from fedkrso_core.expect import Expected
 from fedkrso_core.options_spec import CorrectionKind
 from fedkrso_core.payload import Payload, decode, encode
 from fedkrso_core.spec import LocalSpec
+
+_LARGEST_UPDATE = 2**40  # the door has looked at it before: this only ends a runaway
 
 
 class MethodConfig(BaseModel):
@@ -61,15 +64,16 @@ class Update:
     memory: Payload = field(default_factory=Payload)
 
 
-def pack(update: Update) -> bytes:
+def pack(update: Update, compression: Literal["none", "zstd"] = "none") -> bytes:
     """The body of an upload: the payload with num_examples and metrics among its scalars."""
     own = {"num_examples": update.num_examples, "metrics": update.metrics}
-    return encode(replace(update.upload, scalars={**update.upload.scalars, **own}))
+    encoded = encode(replace(update.upload, scalars={**update.upload.scalars, **own}))
+    return squeezed(encoded) if compression == "zstd" else encoded
 
 
 def unpack(data: bytes) -> Update:
     """The update of an upload's body that passed `check_upload`."""
-    payload = decode(data)
+    payload = decode(unsqueezed(data, _LARGEST_UPDATE) if is_squeezed(data) else data)
     return Update(payload, payload.scalars["num_examples"], payload.scalars["metrics"])
 
 
@@ -86,6 +90,11 @@ def nothing_optional(config: Any, client: Client) -> Collection[str]:
 
 def always_exact(config: Any, local: LocalSpec) -> None:
     """Stale updates are exact under all settings."""
+
+
+def no_reference(config: Any, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """No tensor of an upload means the same in the next round."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,7 @@ class Method:
                                                                round after `state`
     materialize(config, model, state) -> None                  puts a state into `model`
     personalize(config, model, state, memory) -> None          the same, for a client's own model
+    reference(config, model, state) -> {name: tensor}          what uploads are changes of
 
     window(config) -> number of states: without a journal, a state may hold only what changed in its
     round. The model is then made of so many of the newest states, of each tensor the newest one;
@@ -139,6 +149,12 @@ class Method:
     with this memory into `model`. Clients measure that with the state that `aggregate` makes of
     their own update alone (see `personal`); the global model, without any client's parts, is what
     `materialize` gives and what is exported. None: there is one model, the global one.
+
+    `reference` names the tensors of an upload that mean the same in every round and says what a
+    client that begins with `state` would send of each without a step, in a shape that broadcasts
+    (zero for what is a change already). `model` is as `rebase` or `train` is handed it. Jobs with
+    `wire` send the changes of these with error feedback (see `coding`); tensors that are not named
+    are sent as they are, rounded without a bias.
     """
 
     name: str
@@ -160,6 +176,7 @@ class Method:
     check_stale: Callable[[Any, LocalSpec], None] = always_exact
     rebases_fresh: bool = False
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
+    reference: Callable[[Any, nn.Module, Payload], Mapping[str, Tensor]] = no_reference
 
     same_basis: bool | None = None
     corrections: tuple[CorrectionKind, ...] = ()

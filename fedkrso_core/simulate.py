@@ -199,13 +199,16 @@ class _Job:
         self.memories[visit.client] = memory.save(visit.client, visit.began, update.memory)
         self.reports.append(Report(visit.client, update.num_examples, update.metrics))
         record["seconds"]["train"] = round(record["seconds"]["train"] + trained.seconds, 3)
-        body = pack(update)
+        body = pack(update, self.workload.spec.wire.compression)
         record["bytes_up"] += len(body)
         record["peak_memory_bytes"] = max(record["peak_memory_bytes"], trained.peak_memory_bytes)
         path = self.folder / f"update-{visit.client}.safetensors"
         path.write_bytes(body)
         return Counted(
-            number - visit.began, lambda: unpack(path.read_bytes()), lambda: chain[-1].fetch()
+            number - visit.began,
+            lambda: unpack(path.read_bytes()),
+            lambda: chain[-1].fetch(),
+            visit.client,
         )
 
     def _add_state(self, encoded: bytes) -> None:

@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.errors import Problem, SpecError
+from fedkrso_core.evaluate_spec import EvaluateSpec as EvaluateSpec
 from fedkrso_core.options_spec import CorrectionSpec, ServerSpec, Weighting
 from fedkrso_core.robust_spec import RobustSpec
 from fedkrso_core.rounds_spec import Rounds, RoundsSpec
 from fedkrso_core.sizes import Size
 from fedkrso_core.strict import Strict as _Strict
 from fedkrso_core.tasks import TASKS, TaskField
+from fedkrso_core.wire_spec import WireSpec
 
 
 class Iid(_Strict):
@@ -126,29 +128,6 @@ class MethodSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
-class EvaluateSpec(_Strict):
-    """When and how the global model is measured on the validation rows."""
-
-    every: int = Field(1, ge=1, description="Rounds between evaluations; the last always counts")
-    batch_size: int = Field(64, ge=1, le=65_536, description="Rows in an evaluation batch")
-    own_rows: int | None = Field(
-        None,
-        ge=1,
-        description="Validation rows that a client measures its own model on, where models are "
-        "personal; empty: all",
-    )
-    answers: int = Field(
-        16,
-        ge=0,
-        le=10_000,
-        description="causal-lm with prompts: validation rows that are answered by greedy "
-        "generation, for exact_match",
-    )
-    answer_tokens: int = Field(
-        32, ge=1, le=4_096, description="causal-lm with prompts: most tokens of an answer"
-    )
-
-
 class BudgetSpec(_Strict):
     """What a job may use: refused at submit when it cannot fit, stopped when it is used up."""
 
@@ -202,6 +181,7 @@ class JobSpec(_Strict):
     local_head: bool = Field(
         False, description="The classifier stays with the client and does not travel"
     )
+    wire: WireSpec = WireSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     budget: BudgetSpec = BudgetSpec()
     robust: RobustSpec = RobustSpec()

@@ -29,11 +29,12 @@ from fedkrso_core.rounds_spec import RoundsSpec
 
 @dataclass(frozen=True)
 class Counted:
-    """An update that is counted in a round; `began` gives the state that its client began with."""
+    """A client's update that is counted in a round; `began` gives the state that it began with."""
 
     staleness: int
     update: Callable[[], Update]
     began: Callable[[], Payload]
+    client: int
 
 
 def in_one_round(

@@ -8,19 +8,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedkrso_core import personal, server_step
 from fedkrso_core.batches import evaluation_batches, make_encoder, training_batches
+from fedkrso_core.coding import float_shapes, incoming, outgoing, own_memory
 from fedkrso_core.data import Examples, load
 from fedkrso_core.data.partition import divide
 from fedkrso_core.errors import DataError
 from fedkrso_core.evaluate import evaluate, evaluate_regression
+from fedkrso_core.expect import Expected
 from fedkrso_core.global_model import GlobalModel, StateRef
 from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import lean_model
@@ -122,7 +125,8 @@ class Workload:
         received = self.global_model.newest(chain)
         self.global_model.for_training(chain)
         torch.manual_seed(derive(self.spec.seed, "dropout", round_number, client))
-        who = replace(self._client(client, round_number, on_step), memory=memory or Payload())
+        began_with = memory or Payload()
+        who = replace(self._client(client, round_number, on_step), memory=own_memory(began_with))
         began = time.perf_counter()
         local = self.spec.local
         with lean_model(self.global_model.model, local), measured(self.device) as peak:
@@ -130,7 +134,23 @@ class Workload:
         seconds = round(time.perf_counter() - began, 3)
         if self.method.is_personal and personal.measures(self.spec, round_number):
             update = self._measured(chain, received, update, lambda: on_step(local.steps))
+        if self.spec.wire.rounds:
+            update = self._coded(chain, update, who, began_with)
         return Trained(update, peak.bytes, seconds)
+
+    def _coded(
+        self,
+        chain: Sequence[StateRef],
+        update: Update,
+        who: Client,
+        began_with: Payload,
+    ) -> Update:
+        """The update as it travels; what rounding left out is in its memory."""
+        update = _apart(update)
+        self.global_model.for_training(chain)
+        model, last = self.global_model.model, chain[-1].fetch()  # as the server has it
+        reference = self.method.reference(self.config, model, last)
+        return outgoing(self.spec.wire, update, who, began_with, reference)
 
     def _measured(
         self,
@@ -181,10 +201,36 @@ class Workload:
         `server` is what the server's optimizer remembers, nothing before round 1.
         """
         base, rounds, step = self.global_model.untrained, self.spec.rounds, self.spec.server
+        if self.spec.wire.rounds:
+            counted = map(self._restorer(state), counted)
         updates = in_one_round(self.method, self.config, rounds, base, state, counted)
         model = base() if step.steps else None
         memory = server or Payload()
         return server_step.aggregate(step, self.method, self.config, model, state, updates, memory)
+
+    def _restorer(self, state: Payload) -> Callable[[Counted], Counted]:
+        """Gives updates that travelled with fewer bits their numbers back."""
+
+        @cache
+        def known(staleness: int) -> tuple[Expected, Mapping[str, Tensor]]:
+            first = begun[staleness]() if staleness else state
+            model = self.global_model.untrained()
+            expected = self.method.expect(self.config, model, first)
+            return expected, self.method.reference(self.config, model, first)
+
+        begun: dict[int, Callable[[], Payload]] = {}
+
+        def restored(one: Counted) -> Counted:
+            begun.setdefault(one.staleness, one.began)
+
+            def update() -> Update:
+                expected, reference = known(one.staleness)
+                shapes = float_shapes(expected.of_client(one.client))
+                return incoming(self.spec.wire.dtype, one.update(), shapes, reference)
+
+            return replace(one, update=update)
+
+        return restored
 
     def evaluate(
         self, before_batch: Callable[[], None] = lambda: None, rows: Examples | None = None

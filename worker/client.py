@@ -183,7 +183,8 @@ class ClientProcess:
             **({} if kept is None else {"memory_sha256": kept.sha256}),
         }
         with tracing.span("upload"):
-            self._api.upload(assignment, pack(trained.update), report, progress.lost.is_set)
+            body = pack(trained.update, workload.spec.wire.compression)
+            self._api.upload(assignment, body, report, progress.lost.is_set)
 
     def forget_gone(self) -> None:
         """Removes what is kept of jobs that were deleted: states, and what clients remember."""

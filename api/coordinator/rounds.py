@@ -190,7 +190,8 @@ def _inputs(
 
     def one(seat: Assignment) -> Counted:
         own, began = seat.digest or "", states[seat.number - 1]
-        return Counted(number - seat.number, partial(update, own), partial(s.payload, began))
+        late, state = number - seat.number, partial(s.payload, began)
+        return Counted(late, partial(update, own), state, seat.client)
 
     server = None if remembered is None else s.payload(remembered)
     return s.payload(states[number - 1]), [one(seat) for seat in seats], server

@@ -17,7 +17,7 @@ from torch import nn
 from fedkrso_core import engine
 from fedkrso_core.estimate.encoding import data_bytes, encoded_bytes
 from fedkrso_core.estimate.tracker import NoValues
-from fedkrso_core.estimate.traffic import TYPICAL, Visit, own_metrics, visits_of
+from fedkrso_core.estimate.traffic import TYPICAL, Visit, own_metrics, travelling, visits_of
 from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, Update, dtype_of, shape_of, window_of
 from fedkrso_core.payload import Payload, overlaid
@@ -80,7 +80,7 @@ class Replay:
             lacked = engine.lacking(self.method, self.config, have, number)
             down = sum(self._sizes[t] for t in lacked)
             own = own_metrics(self.method, self.spec, number)
-            up = _body(update, own)
+            up = _body(update, own, self.spec)
             self._begun[client, number] = Visit(client, up, down, bytes_held, held)
             self._updates[client, number] = update
 
@@ -119,11 +119,12 @@ def _tensor_bytes(payload: Payload) -> int:
     return sum(data_bytes(*shape_of(tensor)) for tensor in payload.tensors.values())
 
 
-def _body(update: Update, measured: Mapping[str, float]) -> int:
+def _body(update: Update, measured: Mapping[str, float], spec: JobSpec) -> int:
     """Length of what `method.pack` would write, with what the client measured."""
     shapes = {name: shape_of(tensor) for name, tensor in update.upload.tensors.items()}
+    wire = {"wire": spec.wire.dtype} if spec.wire.rounds else {}
     own = {
         "num_examples": update.num_examples,
         "metrics": {**dict.fromkeys(update.metrics, TYPICAL), **measured},
     }
-    return encoded_bytes(shapes, {**update.upload.scalars, **own})
+    return encoded_bytes(travelling(spec, shapes), {**update.upload.scalars, **own, **wire})

@@ -87,7 +87,7 @@ class Stage:
         return Forecast(
             method=named.name,
             title=title,
-            traffic=traffic_of(played.visits, self.spec.rounds.buffered),
+            traffic=traffic_of(played.visits, self.spec),
             memory=footprint_of(played.own, visits, machine.resident_bytes),
             pace=pace_of(self.spec, played.plain, played.bf16, machine),
         )

@@ -2,8 +2,9 @@
 
 `plan` says who begins with which round and is counted where, and what state comes of it; here all
 of that is sized. What is not exact: the digits of the numbers in `metrics`, which depend on the
-training; a typical number stands for them. Buffered rounds are those of virtual time, which are
-those of `fedkrso run`; with the service they depend on who is done when.
+training; a typical number stands for them. With zstd they are the bytes before compression, which
+depends on the numbers: an upper limit but for some bytes of the frame. Buffered rounds are those of
+virtual time, which are those of `fedkrso run`; with the service they depend on who is done when.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from fedkrso_core import engine
-from fedkrso_core.estimate.encoding import Encoding
+from fedkrso_core.estimate.encoding import Encoding, Shapes
 from fedkrso_core.estimate.plan import REQUIRED, Plan, PlannedRound
 from fedkrso_core.expect import Group
 from fedkrso_core.forecast import RoundTraffic, Traffic
@@ -23,6 +24,7 @@ from fedkrso_core.method import Method, Update, shape_of
 from fedkrso_core.payload import Payload
 from fedkrso_core.personal import OWN, measures
 from fedkrso_core.spec import JobSpec, measured_of
+from fedkrso_core.wire_spec import form_of
 
 TYPICAL = 0.6931471824645996  # a float32 printed as Python does: 18 characters, give or take one
 
@@ -70,13 +72,21 @@ class Exchange:
         optional = {name for group in expected.optional.values() for name in group.scalars}
         scalars = sample.upload.scalars.items()
         self._scalars = {name: value for name, value in scalars if name not in optional}
+        if spec.wire.rounds:
+            self._scalars["wire"] = spec.wire.dtype
         self._spec = spec
 
     def visits(self) -> list[list[Visit]]:
         """What each client of each round sends and gets."""
-        rounds = list(self._plan.rounds())
-        up, down = Encoding(self._plan.sent_shapes()), Encoding(self._plan.shapes())
-        upload = _Uploads(up, self._scalars, self._groups, self._sample.metrics)
+        rounds, spec = list(self._plan.rounds()), self._spec
+        up, down = self._plan.sent_shapes(), Encoding(self._plan.shapes())
+        upload = _Uploads(
+            Encoding({group: travelling(spec, shapes) for group, shapes in up.items()}),
+            Encoding(up),
+            self._scalars,
+            self._groups,
+            self._sample.metrics,
+        )
         states = [_sizes_of(self._plan.first)]
         states += [_sizes(down, one.groups, one.scalars) for one in rounds]
         have: dict[int, int] = {}
@@ -111,7 +121,8 @@ class Exchange:
 class _Uploads:
     """Sizes of uploads, as `method.pack` writes them; each set of groups is sized once."""
 
-    encoding: Encoding
+    travels: Encoding
+    held: Encoding  # before it is coded
     scalars: Mapping[str, Any]
     groups: Mapping[str, Group]
     metrics: Mapping[str, float]
@@ -120,7 +131,7 @@ class _Uploads:
     def sizes(
         self, sent: Collection[str], num_examples: int, own: Mapping[str, float]
     ) -> tuple[int, int]:
-        """Length of the body, and bytes of its tensors."""
+        """Length of the body, and bytes of the tensors that the client holds for it."""
         key = (frozenset(sent), len(str(num_examples)), len(own))
         if key not in self.known:
             groups = [REQUIRED, *sent]
@@ -128,7 +139,8 @@ class _Uploads:
             scalars["metrics"] = {**self.metrics, **own}
             for name in groups:
                 scalars |= self.groups[name].scalars
-            self.known[key] = _sizes(self.encoding, groups, scalars)
+            size = self.travels.size(groups, scalars)
+            self.known[key] = size, self.held.tensor_bytes(groups)
         return self.known[key]
 
 
@@ -142,6 +154,11 @@ def _sizes(
 def _sizes_of(payload: Payload) -> tuple[int, int]:
     shapes = {name: shape_of(tensor) for name, tensor in payload.tensors.items()}
     return _sizes(Encoding({REQUIRED: shapes}), [REQUIRED], payload.scalars)
+
+
+def travelling(spec: JobSpec, shapes: Shapes) -> Shapes:
+    """What tensors of an upload are on their way."""
+    return {name: form_of(spec.wire.dtype, *shape) for name, shape in shapes.items()}
 
 
 def own_metrics(method: Method, spec: JobSpec, began: int) -> dict[str, float]:
@@ -168,7 +185,7 @@ def visits_of(
     return sorted(both, key=lambda visit: visit.client)
 
 
-def traffic_of(rounds: Sequence[Sequence[Visit]], buffered: bool = False) -> Traffic:
+def traffic_of(rounds: Sequence[Sequence[Visit]], spec: JobSpec) -> Traffic:
     """The sums of a job's rounds."""
     planned = [
         RoundTraffic(
@@ -183,7 +200,8 @@ def traffic_of(rounds: Sequence[Sequence[Visit]], buffered: bool = False) -> Tra
     visits = sum(one.clients for one in planned)
     return Traffic(
         rounds=planned,
-        exact=not buffered,
+        exact=not spec.rounds.buffered,
+        compressed=spec.wire.compression != "none",
         bytes_up=up,
         bytes_down=down,
         bytes_up_per_client=round(up / visits),

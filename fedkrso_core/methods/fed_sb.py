@@ -27,7 +27,7 @@ orthonormal, so that machines differ in the last bits only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update
+from fedkrso_core.ops.adapters import head_values
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.core_layer import core_layers, frozen_factors
 from fedkrso_core.ops.fit import fit
@@ -113,6 +114,12 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(mean_of_uploads(updates), {"seed": state.scalars["seed"]})
 
 
+def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """R, zero at first, and the classifier."""
+    start = {f"R/{n}": torch.zeros(()) for n in target_linears(model, config.targets, config.rank)}
+    return {**head_values(config, model, state), **start, **state.tensors}
+
+
 def rebase(
     config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
 ) -> Update:
@@ -146,6 +153,7 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     rebase=rebase,
+    reference=reference,
     materialize=materialize,
     corrections=("fedprox", "scaffold"),
 )

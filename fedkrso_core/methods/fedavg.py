@@ -17,10 +17,10 @@ has the base model. The algorithm's E epochs are `local.steps` optimizer steps h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
 from fedkrso_core.expect import Expected, Group
@@ -70,11 +70,16 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(mean_of_uploads(updates))
 
 
+def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """theta^t."""
+    return state.tensors or dict(model.named_parameters())
+
+
 def rebase(
     config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
 ) -> Update:
     """theta^t + weight (theta_c - theta^{t-s})."""
-    now, then = (one.tensors or dict(model.named_parameters()) for one in (state, began))
+    now, then = (reference(config, model, one) for one in (state, began))
     tensors = rebased(update.upload.tensors, now, then, weight)
     return replace(update, upload=replace(update.upload, tensors=tensors))
 
@@ -96,6 +101,7 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     rebase=rebase,
+    reference=reference,
     materialize=materialize,
     corrections=("fedprox", "scaffold"),
 )

@@ -43,6 +43,7 @@ from fedkrso_core.ops.adapters import (
     LoraConfig,
     expect_adapters,
     fit_adapters,
+    head_values,
     starting_adapters,
 )
 from fedkrso_core.ops.lora import merge
@@ -123,4 +124,5 @@ METHOD = Method(
     materialize=materialize,
     varies=True,
     corrections=("fedprox",),
+    reference=head_values,
 )

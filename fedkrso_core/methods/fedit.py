@@ -27,6 +27,7 @@ from fedkrso_core.expect import Expected
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.adapters import (
     LoraConfig,
+    adapter_values,
     expect_adapters,
     merge_adapters,
     rebase_adapters,
@@ -94,6 +95,7 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     rebase=rebase,
+    reference=adapter_values,
     materialize=materialize,
     corrections=("fedprox", "scaffold"),
 )

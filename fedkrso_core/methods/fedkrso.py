@@ -40,7 +40,7 @@ the paper's Gaussian numbers (the same E[P^T P] = I). The mean is weighted by ex
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -188,6 +188,13 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(tensors, scalars)
 
 
+def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """The dense parts. Accumulators are changes already, along seeds of their round alone."""
+    parameters = {f"dense/{n}": p for n, p in model.named_parameters()}
+    dense = {f"dense/{name}" for name in _dense_names(config, model)}
+    return {name: state.tensors.get(name, parameters[name]) for name in dense}
+
+
 def check_stale(config: Config, local: LocalSpec) -> None:
     """MethodError for weight decay: (D_c - 1) W of an old W lies in no span that is sent."""
     if local.weight_decay:
@@ -261,4 +268,5 @@ METHOD = Method(
     rebase=rebase,
     check_stale=check_stale,
     corrections=("fedprox",),
+    reference=reference,
 )

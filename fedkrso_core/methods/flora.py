@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from fedkrso_core.method import Client, Method, Update
-from fedkrso_core.ops.adapters import fit_adapters
+from fedkrso_core.ops.adapters import fit_adapters, head_values
 from fedkrso_core.ops.layers import d_in_of, d_out_of
 from fedkrso_core.ops.lora import initial_a, merge
 from fedkrso_core.ops.ranks import (
@@ -122,4 +122,5 @@ METHOD = Method(
     materialize=materialize,
     varies=True,
     corrections=("fedprox",),
+    reference=head_values,
 )

@@ -35,6 +35,7 @@ from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.adapters import (
     LoraConfig,
     expect_adapters,
+    head_values,
     merge_adapters,
     train_adapters,
 )
@@ -102,6 +103,7 @@ METHOD = Method(
     aggregate=aggregate,
     materialize=materialize,
     varies=True,
+    reference=head_values,
     window=window,
     corrections=("fedprox",),
 )

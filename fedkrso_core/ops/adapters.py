@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -134,12 +134,12 @@ def rebase_adapters(
     weight: float,
 ) -> Update:
     """What the client changed of the sent factors and the classifier, on top of those of now."""
-    now, then = (_values(config, model, one) for one in (state, began))
+    now, then = (adapter_values(config, model, one) for one in (state, began))
     tensors = rebased(update.upload.tensors, now, then, weight)
     return replace(update, upload=replace(update.upload, tensors=tensors))
 
 
-def _values(config: LoraConfig, model: nn.Module, state: Payload) -> dict[str, Tensor]:
+def adapter_values(config: LoraConfig, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
     """What a client that starts from `state` would send without a step, by the payload's names."""
     parameters = dict(model.named_parameters())
     head = {f"dense/{name}": parameters[name] for name in head_names(model)}
@@ -147,6 +147,13 @@ def _values(config: LoraConfig, model: nn.Module, state: Payload) -> dict[str, T
     factors = {f"A/{name}": a for name, (a, _) in adapters}
     factors |= {f"B/{name}": b for name, (_, b) in adapters}
     return {**head, **factors, **state.tensors}
+
+
+def head_values(_config: Any, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """The classifier as a client that starts from `state` has it, by its names in payloads."""
+    heads, parameters = set(head_names(model)), model.named_parameters()
+    base = {f"dense/{name}": p for name, p in parameters if name in heads}
+    return {name: state.tensors.get(name, value) for name, value in base.items()}
 
 
 def merge_adapters(config: LoraConfig, model: nn.Module, state: Payload) -> None:

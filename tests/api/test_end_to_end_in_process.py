@@ -100,6 +100,35 @@ def test_a_language_model_is_trained_by_the_service(
     assert closed[-1] == f"Round 2 closed: perplexity {job['metrics']['perplexity']:.3f}"
 
 
+@pytest.mark.parametrize(
+    ("method", "wire"),
+    [
+        ("fedkrso", {"dtype": "bf16"}),
+        ("fedkrso", {"dtype": "int8"}),
+        ("fedit", {"dtype": "int8", "error_feedback": False}),
+        ("fedit", {"dtype": "int4", "compression": "zstd"}),
+        ("fedkrso", {"compression": "zstd"}),
+    ],
+    ids=str,
+)
+def test_with_fewer_bits_too(
+    http: httpx.Client,
+    worker: ClientProcess,
+    tiny_job: MakeJob,
+    tmp_path: Path,
+    method: str,
+    wire: Json,
+) -> None:
+    spec = tiny_job(method={"name": method, "rank": 2}, wire=wire, rounds=2)
+    job_id = submit(http, spec)
+    job = run_to_the_end(http, worker, job_id)
+    records: list[Json] = []
+    summary = simulate.run(parse(spec), tmp_path / "simulated", on_round=records.append)
+    rounds = http.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
+    assert job["model_sha256"] == summary["model_sha256"]
+    assert [[r[n] for n in BYTES] for r in rounds] == [[r[n] for n in BYTES] for r in records]
+
+
 def test_the_model_of_any_round_can_be_taken_home(
     http: httpx.Client, worker: ClientProcess, tiny_job: MakeJob, tmp_path: Path
 ) -> None:

@@ -200,8 +200,8 @@ class Federation:
     def aggregate_late(self, updates: Mapping[int, tuple[Update, int]]) -> Payload:
         """The new state of updates, given with the round that each client began with."""
         counted = [
-            Counted(self.round - began, lambda update=update: update, self._began(began))
-            for _, (update, began) in sorted(updates.items())
+            Counted(self.round - began, lambda update=update: update, self._began(began), client)
+            for client, (update, began) in sorted(updates.items())
         ]
         return self.work.aggregate(self.states[-1], counted).state
 
@@ -259,7 +259,7 @@ class Federation:
 
 
 def _fresh(update: Update) -> Counted:
-    return Counted(0, lambda: update, Payload)
+    return Counted(0, lambda: update, Payload, 0)
 
 
 def over_the_wire(payload: Payload) -> Payload:

@@ -65,6 +65,43 @@ def test_the_forecast_is_what_a_job_sends(
     assert traffic.bytes_up_per_client == round(traffic.bytes_up / 10)
 
 
+@pytest.mark.parametrize("changes", [
+    *({"wire": {"dtype": dtype}} for dtype in ("bf16", "int8", "int4")),
+    {"wire": {"dtype": "int8"}, "method": {"name": "fedavg"}},
+    {"wire": {"dtype": "int4"}, "method": {"name": "fedit", "rank": 3}},
+    {"wire": {"dtype": "int8"}, "method": {"name": "rolora"}},
+    {"wire": {"dtype": "int4"}, "method": {"name": "flora", "ranks": [2, 3, 4]}},
+    {"local_head": True},
+    {"local_head": True, "evaluate": {"every": 2}, "wire": {"dtype": "int8"}},
+], ids=str)  # fmt: skip
+def test_the_forecast_is_what_a_job_with_options_sends(
+    forecast: Callable[..., Forecasts],
+    job: Callable[..., JobSpec],
+    tmp_path: Path,
+    changes: dict[str, Any],
+) -> None:
+    run(job(**PARTIAL, **changes), tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    traffic = forecast(**PARTIAL, **changes).forecasts[0].traffic
+    assert traffic is not None
+    for planned, record in zip(traffic.rounds, records, strict=True):
+        # the digits of reported numbers weigh more in uploads of a few thousand bytes
+        digits = 200 if "local_head" in changes else 32
+        assert abs(planned.bytes_up - record["bytes_up"]) <= digits + 0.001 * record["bytes_up"]
+        assert within(planned.bytes_down, record["bytes_down"])
+
+
+def test_with_zstd_the_forecast_is_an_upper_limit(
+    forecast: Callable[..., Forecasts], job: Callable[..., JobSpec], tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {**PARTIAL, "wire": {"dtype": "int8", "compression": "zstd"}}
+    totals = run(job(**changes), tmp_path)["totals"]
+    traffic = forecast(**changes).forecasts[0].traffic
+    assert traffic is not None
+    assert traffic.compressed
+    assert 0.5 * traffic.bytes_up < totals["bytes_up"] < traffic.bytes_up
+
+
 @pytest.mark.parametrize("method", ["fedkrso", "one seed", "fedavg", "fedit", "ranks"])
 def test_the_forecast_is_what_a_buffered_run_sends(
     forecast: Callable[..., Forecasts], job: Callable[..., JobSpec], tmp_path: Path, method: str
