@@ -149,7 +149,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     parameters = only_trainable(model, _names(config, model, received))
     heads = head_names(model)
     body = [p for name, p in parameters.items() if name not in heads]
-    metrics = fit(model, client, body, [parameters[name] for name in heads])
+    metrics = fit(model, client, body, [parameters[name] for name in heads], parameters)
     return Update(Payload(dict(parameters)), client.num_examples, metrics)
 
 
@@ -179,4 +179,5 @@ METHOD = Method(
     materialize=materialize,
     varies=True,
     window=window,
+    corrections=("fedprox",),
 )

@@ -108,7 +108,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     before = {name: p.detach().clone() for name, p in parameters.items()}
     head = {name: parameters[name] for name in head_names(model)}
     body = [p for name, p in parameters.items() if name not in head]
-    metrics = fit(model, client, body, head.values())
+    metrics = fit(model, client, body, head.values(), parameters)
     changes = {name: before.pop(name).sub_(p.detach()) for name, p in parameters.items()}
     gamma = project(
         config, changes, sizes(config, model), _seeds(config, client.seed, client.round)
@@ -177,4 +177,5 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    corrections=("fedprox",),
 )

@@ -85,7 +85,7 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     before = {name: p.detach().clone() for name, p in parameters.items()}
     head = {name: parameters[name] for name in head_names(model)}
     body = [p for name, p in parameters.items() if name not in head]
-    metrics = fit(model, client, body, head.values())
+    metrics = fit(model, client, body, head.values(), parameters)
     sent: dict[str, Tensor] = {}
     for name, p in parameters.items():
         sent |= delta.change(name, p.detach(), before.pop(name), config.precision, config.density)
@@ -138,4 +138,5 @@ METHOD = Method(
     rebase=rebase,
     rebases_fresh=True,
     materialize=materialize,
+    corrections=("fedprox",),
 )
