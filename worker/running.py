@@ -38,11 +38,12 @@ def run(
     process.name = name
     ledger = Ledger(folder / "moved.json")
     agent = Agent(api, process, site, policy, ledger, about_me, forecast)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, agent.end)
+    before = {n: signal.signal(n, agent.end) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         agent.run()
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         tracing.flush()
         api.close()
 

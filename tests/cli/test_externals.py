@@ -120,3 +120,35 @@ def test_who_joined_a_job_who_refuses_and_who_is_missing(
     assert lines[1].split()[:5] == ["4", "a", "90", "takes", "part"]
     assert lines[2].split()[:6] == ["-", "b", "-", "refuses:", "too", "much"]
     assert lines[3] == f"waits for {lacks}"
+
+
+def test_an_agent_needs_a_key_and_rows(api: Any, fedkrso: Fedkrso, home_path: Path) -> None:
+    done = fedkrso("client", "run", "--data", "rows.jsonl")
+    assert (done.exit_code, "enrol first" in done.stderr) == (1, True)
+    home_path.mkdir()
+    file = home_path / "client.json"
+    own = {"server": api.url, "id": ROW["id"], "name": "a", "project": "default", "key": KEY}
+    file.write_text(json.dumps(own))
+    file.chmod(0o600)
+    done = fedkrso("client", "run", "--data", "rows.jsonl")
+    assert (done.exit_code, "there is no file rows.jsonl" in done.stderr) == (2, True)
+    Path("rows.csv").write_text("note,code\na,b\n")
+    done = fedkrso("client", "run", "--data", "rows.csv")
+    assert (done.exit_code, "no column 'text'; it has: note, code" in done.stderr) == (1, True)
+    assert KEY not in done.output
+    assert api.asked == []
+
+
+def test_an_agent_whose_key_is_void_ends_with_the_reason(
+    api: Any, fedkrso: Fedkrso, home_path: Path
+) -> None:
+    home_path.mkdir()
+    file = home_path / "client.json"
+    own = {"server": api.url, "id": ROW["id"], "name": "a", "project": "default", "key": KEY}
+    file.write_text(json.dumps(own))
+    file.chmod(0o600)
+    Path("rows.csv").write_text("note,code\na,b\n")
+    api.problem("PUT /v1/client", 401, "the API key is unknown or revoked", [])
+    api.on("POST /v1/assignments/gone", {"jobs": []})
+    done = fedkrso("client", "run", "--data", "rows.csv", "--text", "note", "--label", "code")
+    assert (done.exit_code, "the API key is unknown or revoked" in done.stderr) == (1, True)

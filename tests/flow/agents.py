@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.flow.conftest import FEDKRSO, fedkrso
+from tests.flow.conftest import FEDKRSO
+from tests.flow.namespaces import Cable
 from tests.flow.rig import Rig
 from tests.flow.tiny import WORDS
 
@@ -29,7 +30,15 @@ def write_rows(path: Path, seed: int, count: int) -> Path:
 class AgentProcess:
     """`fedkrso client enrol` once, and `fedkrso client run` as often as it is started."""
 
-    def __init__(self, rig: Rig, folder: Path, name: str, rows: Path, *words: str) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        folder: Path,
+        name: str,
+        rows: Path,
+        *words: str,
+        network: Cable | None = None,
+    ) -> None:
         self.name, self._rows, self._words = name, rows, words
         self.home = folder / name
         kept = ("FEDKRSO_SERVER", "FEDKRSO_API_KEY")
@@ -37,23 +46,31 @@ class AgentProcess:
         self._environ = {**environ, "FEDKRSO_HOME": str(self.home)}
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._server = rig.url
+        self._server, self._network = rig.url, network
+        if network is not None:
+            self._server = rig.url.replace("127.0.0.1", network.host)
 
     def enrol(self, token: str) -> None:
         words = ("--server", self._server, "--token", token, "--name", self.name)
-        done = fedkrso(self._environ, "client", "enrol", *words)
+        command = self._there(FEDKRSO, "client", "enrol", *words)
+        done = subprocess.run(
+            command, env=self._environ, capture_output=True, text=True, timeout=280, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
         words = ("--data", str(self._rows), "--text", "note", "--label", "code", *self._words)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [FEDKRSO, "client", "run", *words],
+                self._there(FEDKRSO, "client", "run", *words),
                 env=dict(self._environ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _there(self, *words: str) -> list[str]:
+        return list(words) if self._network is None else self._network.inside(*words)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Sends the signal; the exit code."""

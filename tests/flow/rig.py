@@ -41,7 +41,9 @@ def until(what: Callable[[], Any], doing: str, timeout_s: float = PATIENCE_S) ->
 class Rig:
     """A state folder and the processes that work on it."""
 
-    def __init__(self, home: Path, environ: Mapping[str, str], workers: int = 2) -> None:
+    def __init__(
+        self, home: Path, environ: Mapping[str, str], workers: int = 2, host: str = "127.0.0.1"
+    ) -> None:
         self.home = Home(home)
         home.mkdir()
         (home / "api_key").write_text(USER_KEY)
@@ -50,7 +52,7 @@ class Rig:
         self.environ = dict(environ) | {"PYTHONPATH": str(ROOT)}
         port = ports.choose("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{port}"
-        layout = Layout("127.0.0.1", port, self.url, workers)
+        layout = Layout(host, port, self.url, workers)
         self.database = plan.database_url(self.home, self.environ)
         self.commands = {c.name: c for c in plan.commands(self.home, layout, self.environ)}
         self.running: dict[str, Process] = {}
