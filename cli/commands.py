@@ -38,12 +38,12 @@ def up(wanted: Wanted) -> None:
         say("stopped")
 
 
-def demo(wanted: Wanted) -> None:
+def demo(wanted: Wanted, rounds: int | None = None) -> None:
     """Show everything once; on a terminal, keep it open to look at."""
     console = options.output()
     keep_serving = sys.stdout.isatty() and os.environ.get("DEMO_EXIT") != "1"
     try:
-        show_demo(Home.of(os.environ), wanted, console, keep_serving)
+        show_demo(Home.of(os.environ), wanted, console, keep_serving, rounds)
     except KeyboardInterrupt:
         raise typer.Exit(0 if keep_serving else INTERRUPTED) from None
 

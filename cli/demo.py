@@ -21,12 +21,17 @@ from cli.watch import follow, require_done
 Say = Callable[[str], None]
 
 
-def demo(home: Home, wanted: Wanted, console: Console, keep_serving: bool) -> None:
-    """Train the example job and export its model; raises if the job does not succeed."""
+def demo(
+    home: Home, wanted: Wanted, console: Console, keep_serving: bool, rounds: int | None = None
+) -> None:
+    """Train the example job and export its model; raises if the job does not succeed.
+
+    `rounds`: fewer or more of them than the job has.
+    """
     say = speaker(console)
     with started_or_found(home, wanted, say) as (server, is_ours):
         say(f"service {server.url}")
-        _train_and_export(home, server, console, say)
+        _train_and_export(home, server, console, say, rounds)
         if keep_serving and is_ours:
             say("still serving; Ctrl-C stops everything")
             threading.Event().wait()
@@ -64,11 +69,13 @@ def _running(home: Home) -> Server:
     return server
 
 
-def _train_and_export(home: Home, server: Server, console: Console, say: Say) -> None:
+def _train_and_export(
+    home: Home, server: Server, console: Console, say: Say, rounds: int | None
+) -> None:
     from fedkrso_core.spec import EXAMPLE
 
     with ApiClient(server.url, home.secret("api_key")) as client:
-        job = client.submit(EXAMPLE)
+        job = client.submit(EXAMPLE if rounds is None else {**EXAMPLE, "rounds": rounds})
         say(f"job {job['name']} ({job['id']}): {job['rounds']} rounds of {job['method']}")
         page = f"{server.dashboard}/job?job={job['id']}" if server.dashboard else None
         if page:

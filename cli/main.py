@@ -62,12 +62,15 @@ def demo(
     port: Port = 8000,
     dashboard_port: DashboardPort = 8501,
     dashboard: WithDashboard = True,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds to train, instead of the example's.")
+    ] = None,
 ) -> None:
     """Start the service, train the example job, export its model."""
     from cli.commands import demo as show
     from cli.service import Wanted
 
-    show(Wanted("127.0.0.1", port, dashboard_port, workers, dashboard))
+    show(Wanted("127.0.0.1", port, dashboard_port, workers, dashboard), rounds)
 
 
 @app.command("run")
