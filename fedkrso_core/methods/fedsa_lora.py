@@ -32,6 +32,7 @@ from fedkrso_core.expect import Expected
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.adapters import (
     LoraConfig,
+    adapter_values,
     expect_factors,
     merge_adapters,
     rebase_adapters,
@@ -112,4 +113,5 @@ METHOD = Method(
     rebase=rebase,
     materialize=materialize,
     personalize=personalize,
+    reference=adapter_values,
 )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fedkrso_core.coding import float_shapes, incoming, outgoing
+from fedkrso_core.engine import participants
 from fedkrso_core.errors import PayloadError
 from fedkrso_core.expect import check_upload
 from fedkrso_core.method import Client, Update, pack, unpack
-from fedkrso_core.payload import Payload, encode
+from fedkrso_core.methods import METHODS
+from fedkrso_core.payload import Payload, decode, encode
 from fedkrso_core.simulate import run
 from fedkrso_core.spec import JobSpec, LocalSpec
 from fedkrso_core.wire import restore
@@ -92,7 +94,7 @@ def test_nothing_is_kept_of_what_has_no_next_round() -> None:
 
 
 @pytest.mark.parametrize("dtype", LOSSY)
-@pytest.mark.parametrize("name", ["fedkrso", "fedavg", "fedit", "ffa_lora"])
+@pytest.mark.parametrize("name", ["fedkrso", "fedavg", "fedit", "ffa_lora", "fed_sb", "fedsa_lora"])
 def test_a_method_gets_its_update_back_up_to_rounding(
     federation: Make, name: str, dtype: WireDtype, tmp_path: Path
 ) -> None:
@@ -201,3 +203,50 @@ def test_the_bound_on_the_norm_is_on_the_numbers_that_codes_stand_for(
     check_upload(tmp_path / "update", expected, max_norm=norm * 1.0001)
     with pytest.raises(PayloadError, match="the update's norm is"):
         check_upload(tmp_path / "update", expected, max_norm=norm * 0.9999)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_updates_with_fewer_bits(
+    federation: Make, tmp_path: Path, name: str
+) -> None:
+    """Personal ones and those whose shapes vary too; what clients keep themselves stays theirs."""
+    fed = federation(method={"name": name}, local={"steps": 2}, wire={"dtype": "int8"})
+    for number in (1, 2):
+        updates = {}
+        chosen = participants(fed.method, fed.config, fed.job, fed.states[-1], number)
+        for client in chosen:
+            updates[client] = fed.train(client)
+            path = tmp_path / f"{number}-{client}"
+            path.write_bytes(pack(updates[client]))
+            expected = fed.method.expect(fed.config, fed.model, fed.states[-1])
+            check_upload(path, expected.of_client(client), fed.sizes[client])
+        late = {client: (update, number) for client, update in updates.items()}
+        state = decode(encode(fed.aggregate_late(late)))
+        assert all(torch.isfinite(t.double()).all() for t in state.tensors.values())
+        fed.states.append(state)
+        fed.memories |= {client: update.memory for client, update in updates.items()}
+
+
+@pytest.mark.parametrize("schedule", ["per-client", "shared"])
+@pytest.mark.parametrize("options", [
+    {},
+    {"wire": {"dtype": "int4", "compression": "zstd"}},
+    {"local_head": True},
+    {"local_head": True, "wire": {"dtype": "int8"}},
+    {"weighting": "uniform"},
+], ids=str)  # fmt: skip
+def test_fedkrso_sends_the_accumulators_of_the_seeds_that_it_used_and_no_other(
+    federation: Make, schedule: str, options: dict[str, Any]
+) -> None:
+    method = {"name": "fedkrso", "seeds": 8, "interval": 2, "schedule": schedule}
+    fed = federation(method=method, local={"steps": 6}, **options)
+    used: set[str] = set()
+    for client in range(3):
+        sent = {n.split("/")[1] for n in fed.train(client).upload.tensors if n.startswith("A/")}
+        who = fed.work._client(client, 1, lambda _: None)
+        assert sent == set(fed.method.sends(fed.config, who))
+        assert 1 <= len(sent) <= 3  # three intervals
+        used |= sent
+    updates = {client: (fed.train(client), 1) for client in range(3)}
+    state = fed.aggregate_late(updates)
+    assert {n.split("/")[1] for n in state.tensors if n.startswith("A/")} == used
