@@ -90,6 +90,17 @@ def first_hidden(w, ids, heads):  # BERT's last hidden state of [CLS], (d,)
     return h[0]
 
 
+def fits(spec):  # whether this client can do what the job file asks for
+    method, local, wire = spec["method"], spec["local"], spec.get("wire") or {}
+    return (
+        (spec["task"], method["name"], local["optimizer"]) == ("classification", "fedkrso", "sgd")
+        and (method["distribution"], method["targets"]) == ("sign", "all-linear")
+        and not (method["train_norm_bias"] or local["weight_decay"] or spec["local_head"])
+        and spec["correction"]["kind"] == "none"
+        and (wire.get("dtype", "fp32"), wire.get("compression", "none")) == ("fp32", "none")
+    )
+
+
 def train(w, hidden, labels, spec, seeds, rng, beat):  # -> tensors and scalars of the update
     local, r, interval = spec["local"], spec["method"]["rank"], spec["method"]["interval"]
     lr, head_lr, losses, sums = local["lr"], local["head_lr"] or local["lr"], [], {}
@@ -143,12 +154,15 @@ def main(server, token, name, path, wanted):
     while done < int(wanted):
         for offer in ask("GET", "client/jobs").json()["items"]:
             spec, at = offer["spec"], f"client/jobs/{offer['job']}"
-            fits = spec["method"]["name"] == "fedkrso" and spec["local"]["optimizer"] == "sgd"
-            if fits and offer["job"] not in joined:
+            if fits(spec) and offer["job"] not in joined:
                 ask("POST", f"{at}/join", json={"num_examples": len(rows)})
                 joined.add(offer["job"])
-            elif not fits and not offer["refused"]:
-                ask("POST", f"{at}/refuse", json={"reason": "this client does FedKRSO with SGD"})
+            elif not fits(spec) and not offer["refused"]:
+                ask(
+                    "POST",
+                    f"{at}/refuse",
+                    json={"reason": "this client does plain FedKRSO with SGD"},
+                )
         answer = ask("POST", "assignments/claim", json={"worker": name, "wait_s": 20})
         if answer.status_code == 204:
             continue

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from fedkrso_core.check import check
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.method import pack, unpack
 from fedkrso_core.payload import decode, encode
@@ -158,3 +159,26 @@ def test_its_update_is_one_that_the_service_takes(
     path.write_bytes(save(tensors, metadata={"scalars": json.dumps(scalars)}))
     model = workload.global_model.untrained()
     check_upload(path, workload.method.expect(workload.config, model, state), 5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": {"name": "fedavg"}},
+        {"wire": {"dtype": "int8"}},
+        {"local": {"optimizer": "adamw"}},
+        {"local_head": True},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_it_knows_what_it_cannot_do(
+    example: ModuleType, workload: Workload, changed: dict[str, Any]
+) -> None:
+    job = check(workload.spec).spec.model_dump(mode="json")
+    assert example.fits(job)
+    other = parse(
+        {**job, **{n: {**job[n], **v} if n == "local" else v for n, v in changed.items()}}
+    )
+    options = {"distribution": "sign", "targets": "all-linear", "train_norm_bias": False}
+    asked = other.model_dump(mode="json")
+    assert not example.fits({**asked, "method": {**options, **asked["method"]}})
