@@ -96,8 +96,8 @@ def test_a_language_model_is_trained_by_the_service(
     assert (job["model_sha256"], job["metrics"]) == (summary["model_sha256"], summary["metrics"])
     with reading(engine) as session:
         events = jobs.events(session, job_id, 0, 1000)
-    closed = [event.text for event in events if event.kind == "round-closed"]
-    assert closed[-1] == f"Round 2 closed: perplexity {job['metrics']['perplexity']:.3f}"
+    told = [event.text for event in events if event.kind == "round-measured"]
+    assert told[-1] == f"Round 2: perplexity {job['metrics']['perplexity']:.3f}"
 
 
 @pytest.mark.parametrize(
