@@ -102,8 +102,10 @@ class Ledger:
             [*command, "--out", str(folder)], check=False, capture_output=True, text=True
         )
         seconds = round(time.perf_counter() - began, 1)
-        if done.returncode:  # such as a rate at which training diverges
+        if done.returncode:
             error = (done.stderr or done.stdout).strip()[-500:]
+            if "lower local.lr" not in error:  # training diverged: that is a result, all else not
+                sys.exit(f"{spec['name']}: {error}")
             return {"job": spec, "seconds": seconds, "error": error}
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         kept = {name: summary[name] for name in ("metrics", "totals", "rounds", "device")}

@@ -18,7 +18,7 @@ from fedkrso_core.spec import JobSpec
 
 Jobs = Callable[..., JobSpec]
 Make = Callable[..., Any]
-WITH_HEAD = ("fedkrso", "fedavg", "fedit", "ffa_lora")
+WITH_HEAD = ("fedkrso", "fedavg", "fedit", "ffa_lora", "rolora", "flora")
 LEARNING = {"steps": 10, "batch_size": 8, "lr": 3e-3, "head_lr": 1e-2}
 
 
