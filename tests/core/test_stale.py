@@ -91,4 +91,7 @@ def test_training_goes_on_after_a_round_with_late_updates(late: Any) -> None:
     late.states.append(decode(encode(late.aggregate_late(updates))))
     before = late.global_weights()
     late.play(1)
+    if late.method.is_personal:  # the shared part alone may not show in the global model
+        assert encode(late.states[-1]) != encode(late.states[-2])
+        return
     assert every.largest_difference(before, late.global_weights()) > 1e-4
