@@ -21,6 +21,7 @@ from fedkrso_core.methods import (
     gradualdiff,
     rolora,
     slora,
+    spafl,
 )
 
 METHODS: dict[str, Method] = {
@@ -43,5 +44,6 @@ METHODS: dict[str, Method] = {
         ferret.METHOD,
         gradualdiff.METHOD,
         fedcybgd.METHOD,
+        spafl.METHOD,
     )
 }

@@ -139,4 +139,12 @@ ROWS = {
         ends_in_its_weights=True,
         moves_everything=True,
     ),
+    # a state also has how far its thresholds moved, which no upload has
+    "spafl": Row(
+        1e-3,
+        lambda of: 4 * of.d_out,
+        exact=True,
+        means=False,
+        moves_everything=True,
+    ),
 }
