@@ -36,6 +36,7 @@ class Directions:
         self._distribution = distribution
         device = next((p.device for p in parameters.values()), torch.device("cpu"))
         self._scratch = Scratch(device)
+        self._have_values = all(type(piece) is Tensor for piece in self._pieces.values())
 
     @torch.no_grad()
     def add(self, seeds: Sequence[int], amounts: Tensor) -> None:
@@ -66,7 +67,9 @@ class Directions:
         """Z of a few seeds and pieces at a time, with the place of the first of those seeds."""
         for group in groups(self._sizes, 1):
             at_once = max(1, _ROOM // sum(group.values()))
-            for first in range(0, len(seeds), at_once):
+            # of tensors without values, in a forecast, the first draw tells the memory of all
+            end = len(seeds) if self._have_values else min(at_once, len(seeds))
+            for first in range(0, end, at_once):
                 some = seeds[first : first + at_once]
                 yield (
                     first,

@@ -59,8 +59,8 @@ def while_aggregating() -> None:
     inputs = rounds._inputs
 
     def some(*arguments: Any) -> Any:
-        state, updates = inputs(*arguments)
-        return state, first_of(updates)
+        state, updates, *more = inputs(*arguments)
+        return state, first_of(updates), *more
 
     def first_of(updates: Any) -> Iterator[Any]:
         yield next(iter(updates))
@@ -89,6 +89,13 @@ def after_closing() -> None:
         return False
 
     rounds._close = and_die
+
+
+def while_measuring() -> None:
+    """A coordinator that has closed a round, opened the next and evaluates the model."""
+    from api.coordinator import rounds
+
+    rounds._quality = lambda *_: die()  # type: ignore[assignment,return-value]
 
 
 def on_request(path: str, method: str, wrap: Callable[[Any, Any], tuple[Any, Any]]) -> None:
@@ -185,6 +192,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "while-aggregating": while_aggregating,
     "before-closing": before_closing,
     "after-closing": after_closing,
+    "while-measuring": while_measuring,
     "while-receiving": while_receiving,
     "while-sending": while_sending,
     "before-answering": before_answering,

@@ -64,7 +64,7 @@ def test_a_coordinator_that_dies_in_and_around_an_aggregation(
     rig.start_all()
     rig.kill("coordinator")
     job_id = rig.submit(undisturbed_job.spec)
-    moments = ("while-aggregating", "before-closing", "after-closing")
+    moments = ("while-aggregating", "before-closing", "after-closing", "while-measuring")
     die_one_after_the_other(rig, "coordinator", *moments)
     assert_unharmed(rig, job_id, undisturbed_job)
 
