@@ -62,7 +62,7 @@ def test_every_method_learns_with_options_that_round(
     who = 0 if fed.method.is_personal else None  # the model that is learnt
     before = fed.loss(who)
     fed.play(2)
-    assert fed.loss(who) < 0.9 * before
+    assert fed.loss(who) < 0.92 * before  # SLoRA trains a hundredth of the entries at first
     assert {p.dtype for p in fed.model.parameters()} == {torch.float32}
 
 
