@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
 from api.coordinator import collect as collecting
+from api.db.external_tables import Refusal
 from api.db.session import reading, writing
 from api.db.tables import Export, Job, Table
 from api.services import collection, exports, safekeeping
@@ -64,6 +65,9 @@ def test_an_ended_job_is_deleted_with_every_row(
     client: TestClient, house: House, engine: Engine
 ) -> None:
     gone, kept = finished(house), finished(house)
+    with writing(engine) as session:
+        for job_id in (gone, kept):
+            session.add(Refusal(job_id=job_id, external="a", reason="not this one", at=1.0))
     before = rows_of(engine, kept)
     assert min(before.values()) > 0
     assert client.delete(f"/v1/jobs/{gone}").status_code == 204
