@@ -73,8 +73,8 @@ def two_rounds(workload: Workload) -> list[bytes]:
     for number in (1, 2):
         body = pack(workload.train(chain_of(states), 0, number).update)
         before = decode(states[-1])
-        counted = Counted(0, lambda body=body: unpack(body), lambda before=before: before)
-        states.append(encode(workload.aggregate(before, [counted])))
+        counted = Counted(0, lambda body=body: unpack(body), lambda before=before: before, 0)
+        states.append(encode(workload.aggregate(before, [counted]).state))
     return states
 
 
