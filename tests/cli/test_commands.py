@@ -195,7 +195,9 @@ def test_ctrl_c_stops_watching_and_not_the_job(
 
 def test_jobs_are_listed_as_table_or_json(fedkrso: Fedkrso, api: Any, make_job: Make) -> None:
     api.on("GET /v1/jobs", {"items": [make_job()], "next": None})
-    assert "0a1b2c3d  demo  default  done   fedkrso     2/2  accuracy 0.625" in fedkrso("jobs").stdout
+    assert (
+        "0a1b2c3d  demo  default  done   fedkrso     2/2  accuracy 0.625" in fedkrso("jobs").stdout
+    )
     shown = json.loads(fedkrso("jobs", "--json", "--state", "done", "--limit", "5").stdout)
     assert shown == {"items": [make_job()], "next": None}
     assert api.asked[-1].path == "/v1/jobs?limit=5&state=done"
