@@ -99,7 +99,7 @@ def test_the_example_of_an_estimate_is_one_and_adds_up() -> None:
 def test_every_field_of_the_job_file_says_what_it_is() -> None:
     schema = JobSpec.model_json_schema()
     groups = {"data", "partition", "clients", "local", "method", "evaluate", "budget", "robust"}
-    groups |= {"server", "correction"}
+    groups |= {"server", "correction", "wire"}
     undocumented = [
         f"{model}.{name}"
         for model, part in [("JobSpec", schema), *schema["$defs"].items()]
