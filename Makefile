@@ -3,6 +3,9 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
+# one more than cores: whole services are waited for more than they compute
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # another torch is another environment
@@ -13,7 +16,7 @@ STAMP := .venv/.setup-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
 
 help: ## show this
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
-	@echo "variables: PYTHON=$(PYTHON) TORCH='$(TORCH)'"
+	@echo "variables: PYTHON=$(PYTHON) TORCH='$(TORCH)' TESTERS=$(TESTERS)"
 
 setup: $(STAMP) ## make .venv with everything in it
 
@@ -23,8 +26,8 @@ check: setup ## style, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## run the tests, a file at a time on each core
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: setup ## run the tests, a file at a time in each of TESTERS processes
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 demo: setup ## start the service, train the example job, export its model
 	$(BIN)/fedkrso demo

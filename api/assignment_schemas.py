@@ -29,6 +29,14 @@ class StateOut(BaseModel):
     lacking: bool = Field(description="This client has not received it before")
 
 
+class CheckpointOut(BaseModel):
+    """The weights that the states up to a round lead to, to download in their place."""
+
+    round: int = Field(description="The last state that it replaces")
+    digest: str = Field(description="SHA-256 of its encoding")
+    size: int = Field(description="Bytes: fewer than the states that it replaces")
+
+
 class MemoryOut(BaseModel):
     """What a client kept for itself with an update; it lies with the client."""
 
@@ -48,10 +56,14 @@ class AssignmentOut(BaseModel):
     heartbeat_s: float = Field(1.0, description="Heartbeat this often")
     spec: dict[str, Any]
     data_sha256: str
+    base_sha256: str | None = Field(None, description="Digest of the base model's weights")
     labels: list[str] = Field([], description="Label names, in the order of their numbers")
     num_examples: int = Field(0, description="Rows of this client, the weight of its update")
     external: bool = Field(False, description="The client trains on rows of its own")
     states: list[StateOut] = Field(description="The journal that makes the global model, in order")
+    checkpoint: CheckpointOut | None = Field(
+        None, description="Offered in place of the states up to its round; null: there is none"
+    )
     memory: MemoryOut | None = Field(
         None, description="The client's own state, with which it begins; null: with none"
     )

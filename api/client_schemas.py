@@ -90,6 +90,27 @@ class ClientChange(_In):
     labels: Labels
 
 
+class WorkOut(BaseModel):
+    """What a client works on."""
+
+    job: str
+    name: str = Field(description="Of the job")
+    round: int = Field(description="The round whose model it began with")
+    client: int = Field(description="Its number in the job")
+    step: int = Field(description="Optimizer steps done")
+    steps: int
+    leased_at: datetime | None = None
+
+
+class TurnedDownOut(BaseModel):
+    """An open job that a client does not take part in, in its words."""
+
+    job: str
+    name: str = Field(description="Of the job")
+    reason: str
+    at: datetime
+
+
 class ExternalOut(BaseModel):
     """A client from outside, as it stands now."""
 
@@ -106,6 +127,8 @@ class ExternalOut(BaseModel):
     version: str | None = None
     hardware: Hardware
     status: str | None = Field(None, description="Why it takes no work just now, in its words")
+    work: list[WorkOut] = Field([], description="What it works on right now")
+    refuses: list[TurnedDownOut] = Field([], description="Open jobs that it turned down")
     keys: list[str] = Field([], description="Ids of its valid keys")
 
 
@@ -130,6 +153,9 @@ class OfferOut(BaseModel):
     state: Literal["queued", "running", "paused"]
     spec: dict[str, Any] = Field(description="The job file with every default filled in")
     labels: list[str] = Field(description="Label names, in the order of their numbers")
+    base_sha256: str | None = Field(
+        None, description="Digest of the base model's weights; null before the job has started"
+    )
     client: int | None = Field(None, description="The caller's number in it; null: not joined")
     places: int = Field(description="Free ones")
     clients: int = Field(description="Clients that take part now, the caller not counted")

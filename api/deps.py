@@ -27,7 +27,20 @@ def blob_store() -> Blobs:
     return blobs_of(settings())
 
 
-Database = Annotated[Engine, Depends(database)]
-BlobStore = Annotated[Blobs, Depends(blob_store)]
-Config = Annotated[Settings, Depends(settings)]
+# async: what takes no time is no reason to change to another thread, which every plain function is
+async def _database() -> Engine:
+    return database()
+
+
+async def _blob_store() -> Blobs:
+    return blob_store()
+
+
+async def _settings() -> Settings:
+    return settings()
+
+
+Database = Annotated[Engine, Depends(_database)]
+BlobStore = Annotated[Blobs, Depends(_blob_store)]
+Config = Annotated[Settings, Depends(_settings)]
 LeaseToken = Annotated[str, Header(alias="X-Lease-Token", description="From the claim")]

@@ -36,6 +36,7 @@ _TARGETS = (
     "assignment_id",
     "invitation_id",
     "client_id",
+    "source",
 )
 _FOR = {
     "worker": "training clients",
@@ -193,7 +194,7 @@ def router(prefix: str, tag: str, kind: type[Guarded]) -> APIRouter:
     )
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

@@ -22,7 +22,11 @@ from api.routes import (
     jobs,
     life,
     metrics,
+    partitions,
     projects,
+    series,
+    service,
+    uploads,
 )
 from api.services import keys
 from api.settings import settings
@@ -67,6 +71,10 @@ app = FastAPI(
 errors.install(app)
 for router in (
     jobs.router,
+    series.router,
+    service.router,
+    partitions.router,
+    uploads.router,
     life.router,
     clients.router,
     catalogue.router,

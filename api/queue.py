@@ -43,29 +43,32 @@ def celery_app() -> Celery:
 
 
 def hint_training(count: int) -> None:
-    """Tells the clients' workers that so many assignments wait."""
+    """Tells the clients' workers that so many assignments wait.
+
+    Hints that wait already count: where workers are busy they would find nothing new to do.
+    """
     if count:
-        _send(queues.TRAIN_TASK, broker().clients, count)
+        _send(queues.TRAIN_TASK, broker().clients, lambda here: min(count, MOST_WAITING) - here)
 
 
 def hint_forget() -> None:
     """Tells the clients' workers that jobs are gone of which they may keep something."""
-    _send(queues.FORGET_TASK, broker().clients, 1)
+    _send(queues.FORGET_TASK, broker().clients, _one)
 
 
 def hint_advance(job_id: str) -> None:
     """Tells a coordinator to look at a job."""
-    _send(queues.ADVANCE_TASK, broker().coordinator, 1, job_id)
+    _send(queues.ADVANCE_TASK, broker().coordinator, _one, job_id)
 
 
 def hint_export(job_id: str, number: int) -> None:
     """Tells a coordinator to build the model folder of a round."""
-    _send(queues.EXPORT_TASK, broker().coordinator, 1, job_id, number)
+    _send(queues.EXPORT_TASK, broker().coordinator, _one, job_id, number)
 
 
 def hint_collect() -> None:
     """Tells a coordinator to clear away what is kept no longer."""
-    _send(queues.COLLECT_TASK, broker().coordinator, 1)
+    _send(queues.COLLECT_TASK, broker().coordinator, _one)
 
 
 def coordinators_are_behind() -> bool:
@@ -79,12 +82,17 @@ def waiting(queue: str) -> int:
         return depth(celery_app(), connection.default_channel, queue)
 
 
-def _send(task: str, queue: str, count: int, *args: str | int) -> None:
-    _tried(lambda: _send_where_there_is_room(task, queue, count, *args))
+def _one(waiting_now: int) -> int:
+    return min(1, MOST_WAITING - waiting_now)
 
 
-def _send_where_there_is_room(task: str, queue: str, count: int, *args: str | int) -> None:
-    for _ in range(min(count, MOST_WAITING - waiting(queue))):
+def _send(task: str, queue: str, count: Callable[[int], int], *args: str | int) -> None:
+    """Sends `count(messages that wait)` hints."""
+    _tried(lambda: _send_now(task, count(waiting(queue)), *args))
+
+
+def _send_now(task: str, count: int, *args: str | int) -> None:
+    for _ in range(count):
         celery_app().send_task(task, args=list(args), retry=True, retry_policy=_ONCE_MORE)
 
 

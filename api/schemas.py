@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.examples import ESTIMATE
 from fedkrso_core.forecast import Forecasts
 
+JobSort = Literal["newest", "oldest", "name"]
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 RoundState = Literal["collecting", "aggregating", "closed", "failed"]
 Evaluation = Literal["due", "done", "none"]
@@ -75,7 +76,16 @@ class JobOut(BaseModel):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    eta: datetime | None = Field(
+        None, description="When a running job ends if its rounds take as long as so far"
+    )
+    base_sha256: str | None = Field(
+        None, description="Digest of the weights that it begins with; null before it has started"
+    )
     model_sha256: str | None = Field(None, description="Digest of the final model's weights")
+    curve: list[tuple[int, float]] = Field(
+        [], description="Round and headline of measured rounds; only where `curve` asks for it"
+    )
     spec: dict[str, Any] = Field(description="The job file with every default filled in")
 
 
@@ -150,10 +160,14 @@ class RoundClientOut(BaseModel):
     holdout: dict[str, float] = Field({}, description="Metrics on the client's own hold-out")
     bytes_up: int
     bytes_down: int
+    checkpoint: int | None = Field(
+        None, description="The round whose weights it was offered in place of the states up to it"
+    )
     bytes_lost: int = Field(description="Downloaded by attempts that came to nothing")
     bytes_up_lost: int = Field(0, description="Uploaded but refused, or sent again")
     peak_memory_bytes: int | None = None
     seconds: dict[str, float] = {}
+    offered_at: datetime | None = Field(None, description="Since when it can be taken")
     leased_at: datetime | None = None
     heartbeat_at: datetime | None = None
     done_at: datetime | None = None
@@ -176,6 +190,8 @@ class MethodOut(BaseModel):
     name: str
     title: str
     paper: str
+    summary: str = Field("", description="What it is, in a sentence")
+    traffic: str = Field("", description="What goes up and down, with the formula of its bytes")
     config: dict[str, Any]
 
 
@@ -225,3 +241,21 @@ class HealthOut(BaseModel):
 
     status: Literal["ok"] = "ok"
     checks: dict[str, str] = {}
+
+
+class WorkerOut(BaseModel):
+    """A worker process, or an external client, that held a lease in the last hour."""
+
+    name: str
+    heard_at: datetime
+    busy: bool = Field(description="It holds a lease")
+
+
+class ServiceOut(BaseModel):
+    """How the service is."""
+
+    version: str
+    checks: dict[str, str] = Field(description="ok or what is wrong, by part of the service")
+    queues: dict[str, int] = Field(description="Hints that wait; empty if the broker is away")
+    workers: list[WorkerOut] = Field([], description="Last heard of first")
+    jobs: dict[str, int] = Field({}, description="How many there are by state")

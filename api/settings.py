@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     keep_jobs_s: float | None = Field(
         None, ge=0, description="An ended job is deleted after this; default: never"
     )
+    keep_audit_s: float | None = Field(
+        None, ge=0, description="A line of the audit log is removed after this; default: never"
+    )
     lease_s: float = Field(30.0, gt=0, description="A silent client loses its lease after this")
     round_deadline_s: float = Field(3600.0, gt=0, description="A round closes with its quorum then")
     quorum: float = Field(
@@ -93,8 +96,11 @@ class Settings(BaseSettings):
         64 * 2**20, ge=0, description="Room on the disk that uploads leave to the service"
     )
     upload_limit_bytes: int = Field(8 * 2**30, gt=0, description="Largest update accepted")
+    rows_limit_bytes: int = Field(
+        200 * 10**6, gt=0, description="Largest file of rows that can be uploaded for jobs"
+    )
     body_limit_bytes: int = Field(
-        2**20, gt=0, description="Largest body of any request but an update"
+        2**20, gt=0, description="Largest body of any request but an update or a file of rows"
     )
     max_open_jobs: int = Field(
         100, ge=0, description="Jobs of a project that have not ended; a project may have its own"

@@ -25,6 +25,7 @@ from fedkrso_core.spec import EXACT_MEMORY as EXACT
 
 FULL, LORA, FROZEN, OURS = "full", "LoRA (peft)", "ffa_lora", "FedKRSO"
 CHECKPOINTED = ", checkpointing"
+IN_PARTS = ", checkpointing, 8 rows at a time"  # local.micro_batch_size: 8
 SIDES = {
     FULL: Side("fedavg", ()),
     LORA: Side("peft", ()),
@@ -39,6 +40,13 @@ SIDES = {
     LORA + CHECKPOINTED: Side("peft", ("checkpointing",)),
     OURS + CHECKPOINTED: Side("fedkrso", (*EXACT, "checkpointing")),
 }
+# of batches of more than 8 rows; stock dropout draws other masks for a part, ours the same ones
+PARTS = {
+    FULL + IN_PARTS: Side("fedavg", ("checkpointing",), micro_batch_size=8),
+    LORA + IN_PARTS: Side("peft", ("checkpointing",), micro_batch_size=8),
+    OURS + IN_PARTS: Side("fedkrso", (*EXACT, "checkpointing"), micro_batch_size=8),
+    f"{OURS}, 8 rows at a time": Side("fedkrso", micro_batch_size=8),
+}
 BARS = [  # side, at most this times, of side, batch sizes
     (OURS, 0.82, LORA, (8,)),
     (OURS, 0.49, FULL, (8,)),
@@ -48,6 +56,9 @@ BARS = [  # side, at most this times, of side, batch sizes
     (f"{OURS}, gelu-8bit", 0.70, LORA, (8, 32)),
     (OURS + CHECKPOINTED, 0.32, FULL + CHECKPOINTED, (8, 32)),
     (OURS + CHECKPOINTED, 1.0, LORA + CHECKPOINTED, (8, 32)),
+    (OURS + IN_PARTS, 0.32, FULL + IN_PARTS, (32,)),
+    (OURS + IN_PARTS, 0.32, FULL + CHECKPOINTED, (32,)),
+    (OURS + IN_PARTS, 1.0, LORA + IN_PARTS, (32,)),
 ]
 OPTIONS = {
     "no option": Side("fedkrso", ()),
@@ -105,7 +116,8 @@ def table(kind: str, model: str, rows: int, dropout: float) -> dict[str, dict[st
     print("| side | " + " | ".join(columns) + " | live / LoRA (peft) |")
     print("|---|" + "---|" * (len(columns) + 1))
     found: dict[str, dict[str, float]] = {}
-    for name in {LORA: 0, **(OPTIONS if kind == "options" else SIDES)}:
+    sides = OPTIONS if kind == "options" else SIDES | (PARTS if rows > 8 else {})
+    for name in {LORA: 0, **sides}:
         own = "options" if name in OPTIONS else "sides"
         found[name] = measure(name, own, model, rows, dropout)
         ratio = found[name]["live"] / found[LORA]["live"]
@@ -136,7 +148,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         kind, name, model, rows = args.one
-        side = {"options": OPTIONS, "sides": SIDES}[kind][name]
+        side = {"options": OPTIONS, "sides": SIDES | PARTS}[kind][name]
         print(json.dumps(peaks(side, model, int(rows), args.dropout)))
         return
     for model in args.models:

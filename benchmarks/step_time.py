@@ -1,6 +1,7 @@
 """Time of a training step: full fine-tuning, LoRA with peft, LoRA with frozen A, FedKRSO.
 
     python benchmarks/step_time.py [--model base|minilm] [--dropout 0] [--repeats 6] [--settings]
+    python benchmarks/step_time.py --settings --sides FedKRSO "precision: bf16"
 
 RoBERTa-base shapes with batches of 8 x 128 tokens, or MiniLM shapes with 16 x 32; random weights,
 rank 4, AdamW. CPU seconds (process time) from one step's end to the next one's, the sides in turn,
@@ -38,6 +39,10 @@ SETTINGS = {
     "memory: default + bf16-weights": Side("fedkrso", (*EXACT_MEMORY, "bf16-weights")),
     "precision: medium": Side("fedkrso", precision="medium"),
     "precision: bf16": Side("fedkrso", precision="bf16"),
+    "checkpointing, 2 rows at a time": Side(
+        "fedkrso", (*EXACT_MEMORY, "checkpointing"), micro_batch_size=2
+    ),
+    "2 rows at a time": Side("fedkrso", micro_batch_size=2),
 }
 BATCH = {"minilm": (16, 32), "base": (8, 128), "large": (8, 128)}
 STEPS = 3
@@ -60,11 +65,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--allocator", choices=["fast", "lean"], default="fast")
     parser.add_argument("--settings", action="store_true", help="FedKRSO's settings")
+    parser.add_argument("--sides", nargs="+", metavar="SIDE", help="only these of the table")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.allocator == "lean":
         tune_allocator()
     sides = SETTINGS if args.settings else METHODS
+    if unknown := set(args.sides or ()) - set(sides):
+        parser.error(f"--sides {sorted(unknown)}: unknown; allowed: {list(sides)}")
+    sides = {name: sides[name] for name in args.sides or sides}
     model = encoder(args.model, args.dropout)
     best = dict.fromkeys(sides, float("inf"))
     for _ in range(args.repeats):
@@ -75,6 +84,7 @@ def main() -> None:
         f"{args.allocator} allocator"
     )
     references = ["LoRA (peft)", "FedKRSO"] if args.settings else ["full", "LoRA (peft)"]
+    references = [name for name in references if name in sides]
     print("| side | CPU s per step |" + "".join(f" / {name} |" for name in references))
     print("|---|---|" + "---|" * len(references))
     for name, seconds in best.items():

@@ -113,6 +113,7 @@ class Side:
     memory: tuple[MemoryOption, ...] = EXACT_MEMORY
     precision: Precision = "fp32"
     options: dict[str, Any] = field(default_factory=dict)
+    micro_batch_size: int | None = None
 
     def train(
         self,
@@ -122,7 +123,13 @@ class Side:
         on_step: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Trains `model` for some steps and leaves it with the layers that it came with."""
-        local = LocalSpec(steps=steps, lr=1e-4, memory=self.memory, precision=self.precision)
+        local = LocalSpec(
+            steps=steps,
+            lr=1e-4,
+            memory=self.memory,
+            precision=self.precision,
+            micro_batch_size=self.micro_batch_size,
+        )
         with lean_model(model, local):
             if self.method == "peft":
                 _train_peft(model, feed, local, on_step)

@@ -90,6 +90,19 @@ class ApiClient:
             timeout=SUBMIT_TIMEOUT_S,
         )
 
+    def upload(self, file: BinaryIO, name: str, project: str | None = None) -> Json:
+        """Send a file of rows; what the server says of it, with the `source` for a job file."""
+        params = {"name": name} | ({} if project is None else {"project": project})
+        headers = {"Content-Type": "application/octet-stream"}
+        return self._json(
+            "POST",
+            "/v1/uploads",
+            content=file,
+            headers=headers,
+            params=params,
+            timeout=SUBMIT_TIMEOUT_S,
+        )
+
     def jobs(
         self,
         limit: int = 50,

@@ -34,6 +34,15 @@ def export(fetch: Fetch, out: Path, force: bool = False) -> int:
         return archive.stat().st_size
 
 
+def adapter_line(out: Path) -> str | None:
+    """What to do with a folder whose model is an adapter; None if it has a model of its own."""
+    if not (out / "adapter").is_dir():
+        return None
+    base = f"{out / 'base'}" if (out / "base").is_dir() else "the base model"
+    readme = out / "adapter" / "README.md"
+    return f"the adapter {out / 'adapter'} goes on top of {base}; {readme} says how to load it"
+
+
 def require_empty(out: Path, force: bool = False) -> None:
     """Refuse an `out` in which something would be overwritten."""
     if out.exists() and not out.is_dir():

@@ -80,6 +80,7 @@ def run_job(
     as_json: AsJson = False,
 ) -> None:
     """Run a job in this process, without any service."""
+    from cli.export import adapter_line
     from cli.local import run_here
     from cli.render import stopped_line
 
@@ -91,6 +92,8 @@ def run_job(
         wanted = summary["spec"]["rounds"]["count"]
         options.print_line(stopped_line(summary["rounds"], wanted, reason))
     options.print_line(f"{out}: model {summary.get('model_sha256')}")
+    if how := adapter_line(out):
+        options.print_line(how)
 
 
 @app.command()
@@ -133,6 +136,23 @@ def submit(
             watch_to_the_end(client, sent["id"], as_json)
         elif as_json:
             options.print_json(sent)
+
+
+@app.command()
+def upload(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv, .parquet ...")],
+    project: Project = None,
+    server: ServerUrl = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send rows to the service; prints what data.train says then."""
+    with options.connect(server, key) as client, file.open("rb") as opened:
+        made = client.upload(opened, file.name, project)
+    if as_json:
+        options.print_json(made)
+    else:
+        options.print_line(made["source"])
 
 
 @app.command()
@@ -231,6 +251,8 @@ def export(
         options.print_json({"job": found, "round": round_, "path": str(out), "bytes": size})
     else:
         options.print_line(str(out))
+        if how := exports.adapter_line(out):
+            options.print_line(how)
 
 
 @app.command()

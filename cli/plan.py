@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cli.errors import CliError
 from cli.process import Command
@@ -108,6 +107,7 @@ def _worker(home: Home, layout: Layout, environ: Mapping[str, str], number: int)
 
 
 def _dashboard(home: Home, layout: Layout, environ: Mapping[str, str], port: int) -> Command:
+    require_dashboard()
     options = {
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
@@ -118,7 +118,7 @@ def _dashboard(home: Home, layout: Layout, environ: Mapping[str, str], port: int
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     return Command(
         name="dashboard",
-        arguments=_module("streamlit", "run", str(dashboard_script()), *flags),
+        arguments=_module("dashboard", *flags),
         environ=_environ(home, layout, environ) | {"FEDKRSO_API_KEY": home.secret("api_key")},
         log=home.logs / "dashboard.log",
         folder=home.path,
@@ -126,13 +126,10 @@ def _dashboard(home: Home, layout: Layout, environ: Mapping[str, str], port: int
     )
 
 
-def dashboard_script() -> Path:
-    """The dashboard's app.py, wherever the package is installed."""
-    found = importlib.util.find_spec("dashboard")
-    for folder in (found and found.submodule_search_locations) or ():
-        if (script := Path(folder) / "app.py").is_file():
-            return script
-    raise CliError("the dashboard is not installed; --no-dashboard does without it")
+def require_dashboard() -> None:
+    """CliError unless the dashboard is installed."""
+    if importlib.util.find_spec("dashboard") is None:
+        raise CliError("the dashboard is not installed; --no-dashboard does without it")
 
 
 def _celery(app: str, name: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -14,10 +15,11 @@ Json = dict[str, Any]
 TIMEOUT_S = 10.0
 # a job is checked against its model and data, which the server may first have to load
 SUBMIT_TIMEOUT_S = 180.0
-DOWNLOAD_TIMEOUT_S = 300.0
+DOWNLOAD_TIMEOUT_S = UPLOAD_TIMEOUT_S = 300.0
 # the server makes one estimate at a time
 ESTIMATE_TIMEOUT_S = 600.0
 ACCEPTED = 202
+NO_CONTENT = 204
 ELSEWHERE = 307
 
 
@@ -52,13 +54,26 @@ class ApiClient:
         """Closes the connections to the server."""
         self._http.close()
 
+    def ask(self, method: str, *parts: str, json: Json | None = None, **params: Any) -> Json:
+        """What /v1/PARTS answers; nothing for an answer without a body."""
+        given = {name: value for name, value in params.items() if value is not None}
+        path = "/".join(["/v1", *map(_quoted, parts)])
+        answer = self._send(method, path, json=json, params=given)
+        return _json(answer) if answer.status_code != NO_CONTENT else {}
+
     def me(self) -> Json:
         """Who the caller is: user, role, projects, key."""
         return self._get("/v1/me")
 
-    def jobs(self, limit: int = 20, after: str | None = None, state: str | None = None) -> Json:
-        """A page of jobs, newest first: items and next."""
-        return self._get("/v1/jobs", limit=limit, after=after, state=state)
+    def jobs(self, limit: int = 20, **query: str | int | None) -> Json:
+        """A page of jobs: items and next. `query`: after, state, search, sort, curve."""
+        return self._get("/v1/jobs", limit=limit, **query)
+
+    def series(self, jobs: Sequence[str], points: int = 200) -> list[Json]:
+        """The curves of some jobs, in their order, each with at most so many points."""
+        query: list[tuple[str, str | int | float | bool | None]] = [("job", job) for job in jobs]
+        params = httpx.QueryParams([*query, ("points", points)])
+        return _items(_json(self._send("GET", "/v1/jobs:series", params=params)))
 
     def job(self, job: str) -> Json:
         """One job as it stands now."""
@@ -71,6 +86,17 @@ class ApiClient:
             self._send("POST", "/v1/jobs", json=spec, params=params, timeout=SUBMIT_TIMEOUT_S)
         )
 
+    def upload(self, name: str, content: bytes, project: str | None = None) -> Json:
+        """Sends a file of rows; the answer's `source` is what a job's data names."""
+        params = {"name": name} | ({} if project is None else {"project": project})
+        headers = {"Content-Type": "application/octet-stream"}
+        options: Json = {"content": content, "params": params, "headers": headers}
+        return _json(self._send("POST", "/v1/uploads", timeout=UPLOAD_TIMEOUT_S, **options))
+
+    def uploads(self) -> list[Json]:
+        """The rows that were uploaded to the caller's projects, newest first."""
+        return _items(self._get("/v1/uploads"))
+
     def estimate(self, spec: Json, methods: str = "") -> Json:
         """What a job will take, beside other methods ("all" or "a,b"); ApiProblem as `submit`."""
         return _json(
@@ -82,6 +108,10 @@ class ApiClient:
                 timeout=ESTIMATE_TIMEOUT_S,
             )
         )
+
+    def partition(self, spec: Json) -> Json:
+        """How the rows of a job would be divided; ApiProblem as `submit`."""
+        return _json(self._send("POST", "/v1/jobs:partition", json=spec, timeout=SUBMIT_TIMEOUT_S))
 
     def cancel(self, job: str) -> None:
         """Stops a job; its closed rounds are kept."""
@@ -105,17 +135,17 @@ class ApiClient:
         """Removes an ended job with everything that is kept of it."""
         self._send("DELETE", _path(job))
 
-    def rounds(self, job: str) -> list[Json]:
-        """The rounds of a job so far."""
-        return _items(self._get(_path(job, "rounds")))
+    def rounds(self, job: str, last: int | None = None) -> list[Json]:
+        """The rounds of a job so far, or the newest of them."""
+        return _items(self._get(_path(job, "rounds"), last=last))
 
     def clients(self, job: str, number: int) -> list[Json]:
         """What each client of a round is doing."""
         return _items(self._get(_path(job, "rounds", str(number), "clients")))
 
-    def events(self, job: str, after: int | None = None) -> list[Json]:
-        """What happened to a job, oldest first, after the event with that id."""
-        return _items(self._get(_path(job, "events"), format="json", after=after))
+    def events(self, job: str, after: int | None = None, last: int | None = None) -> list[Json]:
+        """What happened to a job, oldest first, after the event with that id, or the newest."""
+        return _items(self._get(_path(job, "events"), format="json", after=after, last=last))
 
     def model(self, job: str, number: int) -> ModelDownload:
         """The zip of a round's model, or the time to wait while the server builds it."""
@@ -176,8 +206,12 @@ def _stored(link: httpx.URL) -> bytes:
 
 
 def _path(job: str, *parts: str) -> str:
-    # the id comes from the address bar: it must not climb out of /v1/jobs/
-    return "/".join(["/v1/jobs", quote(job, safe="").replace(".", "%2E"), *parts])
+    return "/".join(["/v1/jobs", _quoted(job), *parts])
+
+
+def _quoted(part: str) -> str:
+    # an id may come from the address bar: it must not climb out of its folder
+    return quote(part, safe="").replace(".", "%2E")
 
 
 def _json(answer: httpx.Response) -> Json:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.components.connection import api
-from dashboard.components.sign_in import draw_sign_in, draw_who, may_act, signed_in
+from dashboard.components.sign_in import draw_sign_in, draw_who, role, signed_in
+from dashboard.navigation import ENTRIES, offered
+from dashboard.words import plain
 
 
 def run() -> None:
@@ -13,10 +15,10 @@ def run() -> None:
     st.set_page_config(page_title="FedKRSO", layout="wide")
     # not in a folder named pages: Streamlit would run those files by themselves for a first
     # visitor who comes by a deep link
-    pages = [st.Page("screens/jobs.py", title="Jobs", default=True)]
-    if not signed_in() or may_act():
-        pages.append(st.Page("screens/new_job.py", title="New job"))
-    pages.append(st.Page("screens/job.py", title="Job"))
+    pages = [
+        st.Page(entry.script, title=entry.title, default=entry is ENTRIES[0])
+        for entry in offered(role() if signed_in() else None)
+    ]
     # Streamlit's own list of pages is a sidebar on a phone, and stays open over the page
     page = st.navigation(pages, position="hidden")
     if signed_in():
@@ -27,8 +29,8 @@ def run() -> None:
         page.run()
     else:
         draw_sign_in()
-    # as code: a bare address would become a link
-    st.caption(f"Server `{api().settings.server}`")
+    # without its scheme, with which it would become a link
+    st.caption(f"Server {plain(api().settings.server.partition('://')[2])}")
 
 
 run()

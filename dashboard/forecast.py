@@ -17,6 +17,8 @@ EXPECTED = "buffered rounds: bytes are expected, not exact"
 COMPRESSED = "bytes up are those before compression"
 # the parts of a client's memory that add up to its peak
 PARTS = ("weights", "gradients", "optimizer", "activations")
+# what every method is compared with, and what they are known as
+YARDSTICKS = {"fedavg": "fedavg (full)", "fedit": "fedit (LoRA)"}
 # what of a forecast each limit of the budget is about
 _LIMITED = {
     "bytes_up": ("traffic", "bytes_up"),
@@ -84,10 +86,11 @@ def comparison(forecasts: Sequence[Json]) -> pd.DataFrame:
 def _row(item: Json) -> dict[str, Any]:
     traffic, memory, pace = _parts(item)
     return {
-        "Method": item["method"],
+        "Method": YARDSTICKS.get(item["method"], item["method"]),
         "Up (MB)": traffic.get("bytes_up_per_client", nan) / MB,
         "Down (MB)": traffic.get("bytes_down_per_client", nan) / MB,
         "Peak (MB)": memory.get("peak", nan) / MB,
+        "Job (MB)": (traffic.get("bytes_up", nan) + traffic.get("bytes_down", nan)) / MB,
         "Training (s)": pace.get("seconds_per_round", nan),
     }
 
@@ -132,6 +135,26 @@ def fits(answer: Json, budget: Json, labels: Mapping[str, str]) -> list[str]:
             shown = words.seconds(needs) if part == "pace" else words.size(needs)
             lines.append(f":green[**{label}** fits: {shown} of {words.plain(limit)}]")
     return lines
+
+
+def too_small(own: Json, clients: Sequence[Json]) -> str:
+    """Which registered clients have less free memory than the job takes; empty if none has."""
+    needed = (own.get("memory") or {}).get("process")
+    if needed is None:
+        return ""
+    free = {
+        client["name"]: (client.get("hardware") or {}).get("free_memory_bytes")
+        for client in clients
+        if client["state"] == "active"
+    }
+    small = {name: size for name, size in free.items() if size is not None and size < needed}
+    if not small:
+        return ""
+    named = ", ".join(f"{name} ({words.size(size)})" for name, size in list(small.items())[:5])
+    return (
+        f"{len(small)} of {words.count(len(free), 'registered client')} had less memory free than "
+        f"the {words.size(needed)} that a client takes: {named}"
+    )
 
 
 def too_large(answer: Json) -> list[str]:

@@ -41,6 +41,7 @@ _LABELS = {
     "local.lr": "Learning rate",
     "local.max_length": "Tokens of a text",
     "local.memory": "Memory options",
+    "local.micro_batch_size": "Rows computed at a time",
     "local.schedule": "Learning rate schedule",
     "method.name": "Method",
     "partition.kind": "Division of the rows",

@@ -16,7 +16,7 @@ MORE = "More options"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Job": ("name", "model", "task", "rounds.count"),
     "Data": ("data.train", "partition"),
-    "Clients": ("clients", "rounds.mode", "rounds.buffer", "round_timeout_s"),
+    "Clients": ("clients.count", "clients.per_round", "rounds.mode"),
     "Local training": (
         "local.steps",
         "local.batch_size",

@@ -13,23 +13,8 @@ from dashboard import words
 
 Json = Mapping[str, Any]
 MB = 1e6
-
-
-def rounds_frame(rounds: Sequence[Json], headline: str = "accuracy") -> pd.DataFrame:
-    """One row for each round in order, with running sums of the bytes, for the charts.
-
-    `headline` is the metric of the job's task.
-    """
-    columns = ["round", headline, "loss", "bytes_up", "bytes_down", "peak_memory_bytes"]
-    rows = [
-        {**{name: item.get(name) for name in columns}, **item["metrics"]}
-        for item in sorted(rounds, key=lambda item: item["round"])
-    ]
-    frame = pd.DataFrame(rows, columns=columns)
-    measured = frame[[headline, "loss"]].astype("float64")
-    sums = frame[["bytes_up", "bytes_down"]].astype("int64").cumsum()
-    totals = {"total_up": sums["bytes_up"], "total_down": sums["bytes_down"]}
-    return frame.assign(**{headline: measured[headline], "loss": measured["loss"]}, **totals)
+# events of every client in every round
+ROUTINE = ("leased", "update")
 
 
 def rounds_table(rounds: Sequence[Json]) -> pd.DataFrame:
@@ -48,9 +33,13 @@ def clients_table(clients: Sequence[Json], now: datetime) -> pd.DataFrame:
     )
 
 
-def events_text(events: Sequence[Json], most: int = 200) -> str:
-    """Events newest first as a markdown list; their texts are shown as they are."""
-    newest = sorted(events, key=lambda item: item["id"], reverse=True)[:most]
+def events_text(events: Sequence[Json], quiet: bool = False, most: int = 200) -> str:
+    """Events newest first as a markdown list; their texts are shown as they are.
+
+    `quiet` leaves out what happens in every round of every client.
+    """
+    shown = [item for item in events if not (quiet and item["kind"] in ROUTINE)]
+    newest = sorted(shown, key=lambda item: item["id"], reverse=True)[:most]
     return "\n".join(f"- `{_clock(item['at'])}` {words.plain(item['text'])}" for item in newest)
 
 
@@ -59,10 +48,9 @@ def newest_round(rounds: Sequence[Json]) -> int | None:
     return max((item["round"] for item in rounds), default=None)
 
 
-def closed_rounds(rounds: Sequence[Json]) -> list[int]:
+def closed_rounds(job: Json) -> list[int]:
     """The numbers of the rounds whose model can be exported, newest first."""
-    closed = (item["round"] for item in rounds if item["state"] == "closed")
-    return sorted(closed, reverse=True)
+    return list(range(job["rounds_closed"], 0, -1))
 
 
 def _metric_names(rounds: Sequence[Json]) -> list[str]:

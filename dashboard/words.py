@@ -121,6 +121,15 @@ def progress(job: Json) -> tuple[float, str]:
     return share, f"{closed} of {total} rounds" + (", stopped" if stopped(job) else "")
 
 
+def remaining(job: Json, now: datetime) -> str:
+    """How long a running job will still take at its pace so far; empty while that is not known."""
+    end = when(job.get("eta"))
+    if end is None or job["state"] != "running":
+        return ""
+    left_s = (end - now).total_seconds()
+    return f"about {duration(left_s)} left" if left_s >= 1 else "ends soon"
+
+
 def stopped(job: Json) -> str:
     """Why a job that is done has not trained all its rounds; empty for any other."""
     reason = str(job.get("reason") or "")
@@ -135,9 +144,20 @@ def waiting(job: Json) -> str:
     return reason if reason.lower().startswith("waiting") else f"Waiting for {reason}"
 
 
-def waits(job: Json, now: datetime) -> list[str]:
+def waits(job: Json, now: datetime, most: int = 20) -> list[str]:
     """Each thing that a live job waits for, with for how long and for how much longer."""
-    return [_wait(wait, now) for wait in job.get("waiting") or []]
+    every = job.get("waiting") or []
+    more = [f"{len(every) - most} more"] if len(every) > most else []
+    return [*(_wait(wait, now) for wait in every[:most]), *more]
+
+
+def advice(job: Json) -> str:
+    """What can be done about a job that failed."""
+    closed = job["rounds_closed"]
+    if not closed:
+        return "No round was closed. Mend the reason, then retry it, or clone it with changes."
+    kept = count(closed, "closed round")
+    return f"Its {kept} with their models are kept. Mend the reason, then retry: it goes on there."
 
 
 def _wait(wait: Json, now: datetime) -> str:
@@ -155,20 +175,26 @@ def doing(client: Json, now: datetime) -> str:
         case "pending":
             return "waiting for a worker" + (", will be tried again" if client["attempt"] else "")
         case "leased":
-            return f"{_at_work(client)}, heard {ago(client.get('heartbeat_at'), now)}"
+            return f"{at_work(client)}, heard {ago(client.get('heartbeat_at'), now)}"
         case "done":
             return "done, update accepted"
         case "failed":
             return f"failed: {client.get('error') or 'no reason given'}"
         case other:
-            return str(other)
+            return f"{other}: {client['error']}" if client.get("error") else str(other)
 
 
-def _at_work(client: Json) -> str:
+def at_work(client: Json) -> str:
+    """Downloading, training or uploading, as its last heartbeat said."""
     step, steps = client["step"], client["steps"]
     if step == 0:
         return "downloading"
     return "uploading" if step >= steps else f"training, step {step} of {steps}"
+
+
+def count(number: int, noun: str) -> str:
+    """1 client, 2 clients."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def whose(job: Mapping[str, Any]) -> str:

@@ -66,6 +66,28 @@ class Proximal:
 
 
 @dataclass
+class OfNames:
+    """Another correction, of the parameters alone whose names begin so."""
+
+    correction: Correction
+    prefix: str
+
+    @property
+    def pull(self) -> float:
+        """That of the other."""
+        return self.correction.pull
+
+    def begin(self, named: Named) -> None:
+        """The other sees these."""
+        own = {name: p for name, p in named.items() if name.startswith(self.prefix)}
+        self.correction.begin(own)
+
+    def add(self) -> None:
+        """As the other."""
+        self.correction.add()
+
+
+@dataclass
 class Controls:
     """g + c - c_i; `shift` is c - c_i by name, zero where it has none (see `corrected`)."""
 

@@ -13,7 +13,8 @@ class DataSpec(Strict):
     train: str = Field(
         "pydocs",
         min_length=1,
-        description="pydocs, a path to .jsonl, .jsonl.gz, .csv, .tsv or .parquet, or hf:glue/sst2",
+        description="pydocs, a path to .jsonl, .jsonl.gz, .csv, .tsv or .parquet, hf:glue/sst2, or "
+        "upload:SHA256.ENDING",
     )
     validation: str | None = Field(
         None, description="Same forms; empty: a seeded tenth of train is held out"

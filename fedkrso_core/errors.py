@@ -46,6 +46,10 @@ class ModelError(CoreError):
     """A model that cannot be loaded or does not fit the task."""
 
 
+class WrongModel(ModelError):
+    """A base model that is not the one of the job."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a job file: where, what was given, what is allowed."""

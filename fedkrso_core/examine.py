@@ -5,16 +5,19 @@ Shared by `check`, which a job must pass at submit, and by the forecasts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from torch import nn
 
-from fedkrso_core import corrected, server_step
+from fedkrso_core import corrected, rounded_states, server_step
 from fedkrso_core.errors import MethodError, ModelError, PartitionError, Problem, SpecError
 from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import check_memory
+from fedkrso_core.lean.quantized import quantized_option
 from fedkrso_core.local_head import require_head
 from fedkrso_core.method import Method
 from fedkrso_core.methods import METHODS
@@ -52,7 +55,7 @@ def config_of(method: MethodSpec) -> Any:
 
 def examine(spec: JobSpec) -> Examined:
     """What does not depend on the method; SpecError if no method can run this job."""
-    shares = _shares(spec)
+    shares = divided_rows(spec)
     model, tokenizer = _model(spec, shares)
     _check_length(spec, model)
     _check_memory(spec, model)
@@ -68,6 +71,7 @@ def check_method(method: MethodSpec, config: Any, model: nn.Module, spec: JobSpe
         field = f"method.{error.field}" if error.field else "method"
         value = getattr(config, error.field) if error.field else method.name
         raise SpecError([Problem(field, str(error), value)]) from None
+    _require_frozen(chosen, spec)
     _check_options(chosen, config, spec)
     if spec.local_head:
         _check_local_head(METHODS[method.name], config, model)
@@ -75,17 +79,31 @@ def check_method(method: MethodSpec, config: Any, model: nn.Module, spec: JobSpe
         _check_stale(chosen, config, spec)
 
 
+def _require_frozen(method: Method, spec: JobSpec) -> None:
+    option = quantized_option(spec.local)
+    if option is not None and not method.leaves_weights:
+        allowed = ", ".join(name for name, one in METHODS.items() if one.leaves_weights)
+        message = f"{option} is for frozen weights; {method.name} needs them; allowed: {allowed}"
+        raise SpecError([Problem("local.memory", message, list(spec.local.memory))])
+
+
 def _check_options(method: Method, config: Any, spec: JobSpec) -> None:
-    try:
+    kind, optimizer, download = spec.correction.kind, spec.server.optimizer, spec.wire.download
+    with _problem_of("correction.kind", kind):
         corrected.check(method, spec)
-    except MethodError as error:
-        kind = spec.correction.kind
-        raise SpecError([Problem("correction.kind", f"{kind}: {error}", kind)]) from None
-    try:
+    with _problem_of("server.optimizer", optimizer):
         server_step.check(spec.server, method, config, spec.local)
+    with _problem_of("wire.download", download):
+        rounded_states.check(method, download, spec.rounds.buffered)
+
+
+@contextmanager
+def _problem_of(field: str, value: str) -> Iterator[None]:
+    """Makes a MethodError inside the problem of a field."""
+    try:
+        yield
     except MethodError as error:
-        value = spec.server.optimizer
-        raise SpecError([Problem("server.optimizer", f"{value}: {error}", value)]) from None
+        raise SpecError([Problem(field, f"{value}: {error}", value)]) from None
 
 
 def _check_local_head(method: Method, config: Any, model: nn.Module) -> None:
@@ -96,15 +114,14 @@ def _check_local_head(method: Method, config: Any, model: nn.Module) -> None:
 
 
 def _check_stale(method: Method, config: Any, spec: JobSpec) -> None:
-    try:
+    with _problem_of("rounds.mode", "buffered"):
         if method.rebase is None:
             raise MethodError(f"{method.name} takes no updates of an earlier round")
         method.check_stale(config, spec.local)
-    except MethodError as error:
-        raise SpecError([Problem("rounds.mode", f"buffered: {error}", "buffered")]) from None
 
 
-def _shares(spec: JobSpec) -> Shares:
+def divided_rows(spec: JobSpec) -> Shares:
+    """The job's rows, divided among its clients; SpecError if they cannot be."""
     try:
         return shares_of(spec)
     except PartitionError as error:

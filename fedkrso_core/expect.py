@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fedkrso_core.codes_numpy import squares_of
@@ -19,6 +21,8 @@ from fedkrso_core.compression import opened
 from fedkrso_core.errors import PayloadError
 from fedkrso_core.header import DTYPE_BYTES, HEADER_LIMIT, Header, TensorInfo, read_header
 from fedkrso_core.wire_spec import Form, WireSpec, form_of
+
+Reference = Mapping[str, NDArray[Any]]
 
 _CHUNK_BYTES = 1024 * 1024
 _ROOM_BYTES = 64 * 1024  # for what a header holds beside the expected names: metrics, blanks
@@ -79,21 +83,27 @@ def check_upload(
     expected: Expected,
     num_examples: int | None = None,
     max_norm: float | None = None,
+    reference: Reference | None = None,
 ) -> Header:
     """The header of an upload that is as expected and finite; else PayloadError.
 
     `num_examples`, where the server knows it, is the weight that the client must claim. `max_norm`
-    bounds the L2 norm of all numbers of the update's tensors, as they are sent. An update that is
+    bounds the L2 norm of all numbers of the update's tensors, less `reference` where it names one:
+    what the client would have sent of it without a step. An update that is
     compressed is decompressed beside `path` for a while, up to what it may hold.
     """
     if expected.wire.compression == "zstd":
         with opened(path, expected.largest_bytes()) as plain:
-            return _checked(plain, expected, num_examples, max_norm)
-    return _checked(path, expected, num_examples, max_norm)
+            return _checked(plain, expected, num_examples, max_norm, reference or {})
+    return _checked(path, expected, num_examples, max_norm, reference or {})
 
 
 def _checked(
-    path: Path, expected: Expected, num_examples: int | None, max_norm: float | None
+    path: Path,
+    expected: Expected,
+    num_examples: int | None,
+    max_norm: float | None,
+    reference: Reference,
 ) -> Header:
     header = read_header(path, _longest_header(expected))
     _check_names(header, expected)
@@ -106,7 +116,8 @@ def _checked(
     squares = 0.0
     with path.open("rb") as file:
         for name, tensor in header.tensors.items():
-            squares += _squares(file, header.data_start, name, tensor, expected)
+            began = reference.get(name)
+            squares += _squares(file, header.data_start, name, tensor, expected, began)
     if max_norm is not None and not squares <= max_norm**2:
         norm = f"the update's norm is {squares**0.5:.6g}; this job allows up to {max_norm:g}"
         raise PayloadError(norm, "too-large-norm")
@@ -176,13 +187,23 @@ def _check_scalars(header: Header, group: Group) -> None:
 
 
 def _squares(
-    file: Any, data_start: int, name: str, tensor: TensorInfo, expected: Expected
+    file: Any,
+    data_start: int,
+    name: str,
+    tensor: TensorInfo,
+    expected: Expected,
+    reference: NDArray[Any] | None,
 ) -> float:
-    """The sum of the squares of the numbers that a tensor stands for, if they are all finite."""
+    """The sum of the squares of the numbers that a tensor stands for, if they are all finite.
+
+    Less `reference`, if it has one, in a shape that broadcasts.
+    """
     groups = (expected.required, *expected.optional.values())
     dtype, shape = next(group.tensors[name] for group in groups if name in group.tensors)
     if dtype != "F32" or tensor.dtype != "U8":
-        return _check_finite(file, data_start, name, tensor)
+        if reference is not None:
+            reference = np.broadcast_to(reference, tensor.shape).reshape(-1)
+        return _check_finite(file, data_start, name, tensor, reference)
     file.seek(data_start + tensor.start)
     data = file.read(tensor.end - tensor.start)
     return squares_of(name, data, expected.wire.dtype, tuple(shape))
@@ -193,13 +214,15 @@ def _bytes_of(form: Form) -> int:
     return DTYPE_BYTES[dtype] * math.prod(shape)
 
 
-def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> float:
-    """The sum of the squares of a tensor's numbers, if they are all finite."""
+def _check_finite(
+    file: Any, data_start: int, name: str, tensor: TensorInfo, reference: NDArray[Any] | None
+) -> float:
+    """The sum of the squares of a tensor's numbers, less `reference`, if they are all finite."""
     dtype = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}.get(tensor.dtype)
     if dtype is None:
         return 0.0
     file.seek(data_start + tensor.start)
-    left, squares = tensor.end - tensor.start, 0.0
+    left, squares, done = tensor.end - tensor.start, 0.0, 0
     while left:
         chunk = file.read(min(left, _CHUNK_BYTES))
         left -= len(chunk)
@@ -209,5 +232,8 @@ def _check_finite(file: Any, data_start: int, name: str, tensor: TensorInfo) -> 
         if not np.isfinite(values).all():
             raise PayloadError(f"tensor {name!r} holds NaN or infinite values", "not-finite")
         with np.errstate(over="ignore"):  # then infinite, which is above any bound
+            if reference is not None:
+                first, done = done, done + len(values)
+                values = values.astype("f8") - reference[first:done]
             squares += float(np.square(values, dtype="f8").sum())
     return squares

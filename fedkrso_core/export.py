@@ -1,4 +1,8 @@
-"""The folder that a user takes home: rounds.jsonl, summary.json and model/."""
+"""The folder that a user takes home: rounds.jsonl, summary.json, and the model.
+
+The model is model/, or where the method attaches what cannot be merged, what that writes (see
+`attached`): adapter/ for the base model, which is put beside it unless it is on the hub.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fedkrso_core import engine
+from fedkrso_core.attached import Attachment, detached
+from fedkrso_core.models import auto_class, is_local, loading_options
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.tasks import task_of
 from fedkrso_core.workload import Workload, labels_of
@@ -56,15 +62,37 @@ def write_folder(
     lines = [json.dumps(r) + "\n" for r in rounds]
     (out / "rounds.jsonl").write_text("".join(lines), encoding="utf-8")
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    folder = out / "model"
     model: Any = workload.global_model.model
-    model.save_pretrained(folder)
+    with detached(model) as attachment:
+        if attachment is None:
+            folder, how = out / "model", list[str]()
+            model.save_pretrained(folder)
+        else:
+            folder, how = _write_attached(out, model, attachment, workload.spec)
     workload.tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(rounds, summary), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(rounds, summary, how), encoding="utf-8")
 
 
-def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> str:
-    """A Hugging Face model card with the ledger of the rounds."""
+def _write_attached(
+    out: Path, model: Any, attachment: Attachment, spec: JobSpec
+) -> tuple[Path, list[str]]:
+    """The folder that loads on top of the base model, and the Python that does it.
+
+    The base is a name where everybody gets it by its name; else it is a folder beside the other.
+    """
+    own = is_local(spec.model)
+    base = "base" if own else spec.model
+    attachment.save(model, out, base)
+    if own and attachment.needs_base:
+        model.save_pretrained(out / base)
+    labels = "" if own else loading_options(model, spec.task)
+    return out / attachment.folder, attachment.loading(auto_class(spec.task), base, labels)
+
+
+def model_card(
+    rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], how: Sequence[str] = ()
+) -> str:
+    """A Hugging Face model card with the ledger of the rounds; `how` is Python that loads it."""
     spec, task = summary["spec"], task_of(summary["spec"])[1]
     rows = [
         f"| {r['round']} | {_number(r, task.metric)} | {_number(r, 'loss')} | {r['bytes_up']} | "
@@ -74,7 +102,7 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
     return "\n".join(
         [
             "---",
-            "library_name: transformers",
+            f"library_name: {'peft' if any('peft' in line for line in how) else 'transformers'}",
             f"pipeline_tag: {task.pipeline}",
             "tags: [federated-learning]",
             "---",
@@ -90,6 +118,8 @@ def model_card(rounds: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) 
             *([_PERSONAL] if summary.get("personal") else []),
             *([f"- stopped early: {summary['stopped']}"] if summary.get("stopped") else []),
             "",
+            *(["## Loading", "", "In the folder that has `summary.json`:", ""] if how else []),
+            *(["```python", *how, "```", ""] if how else []),
             "## Rounds",
             "",
             f"| round | {task.metric} | loss | bytes up | bytes down | peak memory (bytes) "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from fedkrso_core.attached import detach
+from fedkrso_core.checkpoint import put_into
 from fedkrso_core.method import Method, window_of
 from fedkrso_core.models import weights_of
 from fedkrso_core.payload import Payload, overlaid, tensors_sha256
@@ -28,10 +30,23 @@ _KEEP = 2
 
 @dataclass(frozen=True)
 class StateRef:
-    """A state of the journal: its digest, and how to get it."""
+    """A state of the journal: its digest, and how to get it.
+
+    `checkpoint`: how to get the checkpoint of its round, if it is here. The states up to that one
+    need not be.
+    """
 
     digest: str
     fetch: Callable[[], Payload]
+    checkpoint: Callable[[], Payload] | None = None
+
+
+def marks(base: str, digests: Iterable[str]) -> Iterator[str]:
+    """A name for each prefix of a journal: of the base and the states before it."""
+    running = hashlib.sha256(base.encode())
+    for digest in digests:
+        running.update(digest.encode())
+        yield running.hexdigest()[:32]
 
 
 class GlobalModel:
@@ -41,7 +56,8 @@ class GlobalModel:
         self.method, self.config, self.model = method, config, model
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._base = folder / f"base-{tensors_sha256(weights_of(model))[:32]}.safetensors"
+        self.base_sha256 = tensors_sha256(weights_of(model))
+        self._base = folder / f"base-{self.base_sha256[:32]}.safetensors"
         self._save(self._base)
 
     def for_training(self, chain: Sequence[StateRef]) -> None:
@@ -88,32 +104,34 @@ class GlobalModel:
         bit: so all of them end in the same weights.
         """
         paths = self._snapshots(chain)
-        applied = self._restore_newest(paths)
+        applied = self._restore_newest(paths, chain)
         for state in chain[applied:]:
             self.method.materialize(self.config, self.model, state.fetch())
         if applied < len(chain):
             self._save(paths[-1])
             self._forget_all_but(paths[-_KEEP:])
 
-    def _restore_newest(self, paths: Sequence[Path]) -> int:
-        """Restores the longest prefix that has a snapshot; returns how many states it holds."""
+    def _restore_newest(self, paths: Sequence[Path], chain: Sequence[StateRef]) -> int:
+        """Restores the longest prefix that lies here as weights; returns how many states it holds.
+
+        Those are snapshots, and checkpoints.
+        """
         for count in range(len(paths), 0, -1):
             try:  # not exists(): another process that shares the folder may remove it meanwhile
                 self._restore(paths[count - 1])
             except FileNotFoundError:
-                continue
+                if (checkpoint := chain[count - 1].checkpoint) is None:
+                    continue
+                self._restore(self._base)
+                put_into(self.model, checkpoint())
             return count
         self._restore(self._base)
         return 0
 
     def _snapshots(self, chain: Sequence[StateRef]) -> list[Path]:
         """A path for each prefix of the chain, named by the base and the states before it."""
-        running = hashlib.sha256(self._base.name.encode())
-        paths = []
-        for state in chain:
-            running.update(state.digest.encode())
-            paths.append(self._folder / f"round-{running.hexdigest()[:32]}.safetensors")
-        return paths
+        named = marks(self._base.name, (state.digest for state in chain))
+        return [self._folder / f"round-{mark}.safetensors" for mark in named]
 
     def _forget_all_but(self, keep: Sequence[Path]) -> None:
         for path in self._folder.glob("round-*.safetensors"):
@@ -135,6 +153,7 @@ class GlobalModel:
 
     @torch.no_grad()
     def _restore(self, path: Path) -> None:
+        detach(self.model)
         own = weights_of(self.model)
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - not a dict

@@ -12,6 +12,7 @@ from fedkrso_core.local_head import with_local_head
 from fedkrso_core.method import Method, Update
 from fedkrso_core.methods import METHODS
 from fedkrso_core.payload import Payload
+from fedkrso_core.rounded_states import with_rounded_states
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.wire_spec import WireSpec
 
@@ -26,6 +27,8 @@ def method_of(spec: JobSpec, name: str | None = None) -> Method:
         method = with_uniform_weights(method)
     if spec.wire != WireSpec():
         method = with_wire(method, spec.wire)
+    if spec.wire.download != "fp32":
+        method = with_rounded_states(method, spec.wire.download)
     return method
 
 

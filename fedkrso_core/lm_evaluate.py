@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fedkrso_core.attached import positions_before
 from fedkrso_core.batches import evaluation_batches
 from fedkrso_core.data import Examples
 from fedkrso_core.evaluate import outputs
@@ -86,6 +87,7 @@ def _answers(
     longest = max(encoder.lengths([examples.texts[row] for row in rows]))
     tokens = min(most, longest + 1)
     limit = getattr(model.config, "max_position_embeddings", None) or encoder.max_length + tokens
+    limit -= positions_before(model)
     room = min(encoder.max_length, max(1, limit - tokens))
     asked = encoder.prompts(examples, rows, room)
     said = greedy(model.eval(), asked, tokens, encoder.tokenizer.eos_token_id)

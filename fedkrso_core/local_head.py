@@ -54,7 +54,18 @@ def with_local_head(method: Method) -> Method:
             method.personalize(config, model, state, _others(memory))
         copy_into(model, memory.under(_KEPT))
 
-    return replace(method, expect=expect, train=train, personalize=personalize)
+    def changes(config: Any, model: nn.Module) -> list[str]:
+        assert method.changes is not None
+        heads = head_names(model)
+        return [name for name in method.changes(config, model) if name not in heads]
+
+    return replace(
+        method,
+        expect=expect,
+        train=train,
+        personalize=personalize,
+        changes=None if method.changes is None else changes,
+    )
 
 
 def require_head(method: Method, config: Any, model: nn.Module) -> None:

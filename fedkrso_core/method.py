@@ -116,9 +116,12 @@ class Method:
     aggregate(config, state, updates) -> state                 server; updates in client order
     rebase(config, model, state, began, update, weight)        server; -> the update as one of the
                                                                round after `state`
-    materialize(config, model, state) -> None                  puts a state into `model`
+    materialize(config, model, state) -> None                  puts a state into `model`, or what
+                                                               cannot be merged beside its weights
+                                                               (`attached`; only without a journal)
     personalize(config, model, state, memory) -> None          the same, for a client's own model
     reference(config, model, state) -> {name: tensor}          what uploads are changes of
+    changes(config, model) -> names of parameters              what a journal changes
 
     window(config) -> number of states: without a journal, a state may hold only what changed in its
     round. The model is then made of so many of the newest states, of each tensor the newest one;
@@ -141,6 +144,8 @@ class Method:
     `corrections` names those of the job's corrections that `train` lets `Client.correction` make:
     scaffold needs every required tensor of the upload to be a parameter that `fit` trains.
 
+    `leaves_weights`: `train` reads and writes no W of the body, so that those may be quantized.
+
     `same_basis` says whether the tensors of two states can be added, element by element: then the
     server may have a momentum (see `server_step`). None: if states replace each other.
 
@@ -155,6 +160,14 @@ class Method:
     (zero for what is a change already). `model` is as `rebase` or `train` is handed it. Jobs with
     `wire` send the changes of these with error feedback (see `coding`); tensors that are not named
     are sent as they are, rounded without a bias.
+
+    `increments` is the prefix of the state's float32 tensors that `materialize` adds to the model,
+    each named and shaped as in the uploads of the round: a job may have them rounded before they
+    are the state (see `rounded_states`, which also needs the scalars "seed" and "round"). Empty:
+    states are whole.
+
+    `changes(config, model)` names the parameters that a journal's states ever change. A client that
+    lacks more bytes of states than these weights have is sent the weights (see `checkpoint`).
     """
 
     name: str
@@ -177,7 +190,10 @@ class Method:
     rebases_fresh: bool = False
     personalize: Callable[[Any, nn.Module, Payload, Payload], None] | None = None
     reference: Callable[[Any, nn.Module, Payload], Mapping[str, Tensor]] = no_reference
+    increments: str = ""
+    changes: Callable[[Any, nn.Module], Collection[str]] | None = None
 
+    leaves_weights: bool = False
     same_basis: bool | None = None
     corrections: tuple[CorrectionKind, ...] = ()
 

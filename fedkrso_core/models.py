@@ -55,6 +55,22 @@ def source_of(name: str) -> str:
     return name
 
 
+def is_local(name: str) -> bool:
+    """Whether a job's `model` is on this machine only: a preset or a folder, no id of the hub."""
+    return Path(source_of(name)).is_dir()
+
+
+def auto_class(task: TaskName) -> str:
+    """The name of transformers' class that loads any checkpoint for the task."""
+    kind = "CausalLM" if task == "causal-lm" else "SequenceClassification"
+    return f"AutoModelFor{kind}"
+
+
+def loading_options(model: Any, task: TaskName) -> str:
+    """What `from_pretrained` must be told so that the classifier has the model's outputs."""
+    return "" if task == "causal-lm" else f", num_labels={model.config.num_labels}"
+
+
 def _allowed() -> str:
     return f"{', '.join(PRESETS)}, a local folder of a model, or a hub id"
 
@@ -148,9 +164,7 @@ def _transformers() -> Any:
 
 def _auto(task: TaskName) -> Any:
     """transformers' class that makes a model for the task out of any checkpoint."""
-    if task == "causal-lm":
-        return _transformers().AutoModelForCausalLM
-    return _transformers().AutoModelForSequenceClassification
+    return getattr(_transformers(), auto_class(task))
 
 
 def _outputs(task: TaskName, names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,5 +13,5 @@ class RobustSpec(Strict):
     max_norm: float | None = Field(
         None,
         gt=0,
-        description="Largest L2 norm of an update's numbers as they are sent; empty: any",
+        description="Largest L2 norm of what an update changes; empty: any",
     )

@@ -14,6 +14,7 @@ from typing import Any
 from fedkrso_core import engine
 from fedkrso_core.budget import Account, NextRound, Spent, is_limited, upload_of
 from fedkrso_core.check import check
+from fedkrso_core.checkpoint import catch_up_bytes
 from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import Problem, SpecError
@@ -168,10 +169,13 @@ class _Job:
         working, bytes_down = self.clock.working, 0
         clients = engine.participants(method, config, spec, state, number, working)
         for client in clients:
-            for lacking in engine.lacking(method, config, self.have.get(client), number):
-                bytes_down += self.states[lacking].stat().st_size
+            lacked = engine.lacking(method, config, self.have.get(client), number)
+            bytes_down += catch_up_bytes(lacked, self._size, self.workload.checkpoint_bytes)
         self.clock.begin(number, clients)
         return bytes_down
+
+    def _size(self, number: int) -> int:
+        return self.states[number].stat().st_size
 
     def _evaluate(self, record: dict[str, Any]) -> None:
         """Measures the model after a round, where models are personal from what clients report."""

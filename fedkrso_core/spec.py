@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from fedkrso_core.clients import ClientsSpec
 from fedkrso_core.data_spec import DataSpec
@@ -64,6 +71,8 @@ MemoryOption = Literal[
     "checkpointing",
     "checkpointing-mlp",
     "bf16-weights",
+    "int8-weights",
+    "nf4-weights",
     "fused-cross-entropy",
 ]
 EXACT_MEMORY: tuple[MemoryOption, ...] = ("dropout-bits", "attention-recompute")
@@ -75,8 +84,12 @@ MEMORY: dict[MemoryOption, str] = {
     "checkpointing": "recomputes each layer in the backward pass; slower",
     "checkpointing-mlp": "recomputes the MLP of each layer only; slower",
     "bf16-weights": "keeps frozen weights in bfloat16; rounds",
+    "int8-weights": "keeps frozen weights in 8 bit, on CUDA with bitsandbytes; rounds",
+    "nf4-weights": "keeps frozen weights in 4 bit, on CUDA with bitsandbytes; rounds",
     "fused-cross-entropy": "keeps only the gradient of the loss; pays with many labels",
 }
+# none or one of these
+QUANTIZED: tuple[MemoryOption, ...] = ("int8-weights", "nf4-weights")
 _Described = Annotated[
     MemoryOption, Field(json_schema_extra={"enumDescriptions": list(MEMORY.values())})
 ]
@@ -87,6 +100,7 @@ class LocalSpec(_Strict):
 
     steps: int = Field(10, ge=1, le=1_000_000, description="Optimizer steps in a round")
     batch_size: int = Field(8, ge=1, le=65_536, description="Rows in a step")
+    micro_batch_size: int | None = Field(None, ge=1, description="Rows at a time; empty: all")
     max_length: int = Field(48, ge=4, le=1_048_576, description="Tokens kept of a text")
     lr: float = Field(1e-3, gt=0, description="Learning rate")
     head_lr: float | None = Field(
@@ -112,7 +126,17 @@ class LocalSpec(_Strict):
     def _memory_fits(cls, memory: tuple[MemoryOption, ...]) -> tuple[MemoryOption, ...]:
         if {"checkpointing", "checkpointing-mlp"} <= set(memory):
             raise ValueError("checkpointing includes checkpointing-mlp; give one of the two")
+        if len({"bf16-weights", *QUANTIZED} & set(memory)) > 1:
+            raise ValueError("weights are bf16-weights, int8-weights or nf4-weights; give one")
         return tuple(dict.fromkeys(memory))
+
+    @field_validator("micro_batch_size")
+    @classmethod
+    def _part_of_a_batch(cls, rows: int | None, info: ValidationInfo) -> int | None:
+        batch_size = info.data.get("batch_size")
+        if rows is not None and batch_size is not None and rows > batch_size:
+            raise ValueError(f"{rows} rows are no part of a batch; allowed: 1 to {batch_size}")
+        return rows
 
 
 class MethodSpec(BaseModel):

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
 from fedkrso_core.errors import MethodError
-from fedkrso_core.method import Method, Update
+from fedkrso_core.expect import Expected
+from fedkrso_core.method import Method, Update, dtype_of
 from fedkrso_core.payload import Payload
 from fedkrso_core.rounds_spec import RoundsSpec
 
@@ -75,3 +77,27 @@ def taken(
         return update
     assert method.rebase is not None
     return method.rebase(config, base(), state, state, update, 1.0)
+
+
+def still(method: Method, config: Any, model: nn.Module, state: Payload) -> Payload:
+    """What of an upload is not zero if its client, which begins with `state`, takes no step.
+
+    `Method.reference` says it, and for other tensors `Method.rebase` of an update that counts for
+    nothing, which leaves the values of now. `model` has the base's weights.
+    """
+    known = dict(method.reference(config, model, state))
+    if method.rebase is not None and not method.rebases_fresh:
+        nothing = Update(_zeros(method.expect(config, model, state)), 1, {})
+        found = method.rebase(config, model, state, state, nothing, 0.0).upload.tensors
+        known = {name: t for name, t in found.items() if t.any()} | known
+    return Payload(known)
+
+
+def _zeros(expected: Expected) -> Payload:
+    groups = (expected.required, *expected.optional.values())
+    tensors = {
+        name: torch.zeros(shape, dtype=dtype_of(dtype))
+        for group in groups
+        for name, (dtype, shape) in group.tensors.items()
+    }
+    return Payload(tensors)

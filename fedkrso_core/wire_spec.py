@@ -29,10 +29,7 @@ Form = tuple[str, tuple[int, ...]]  # dtype and shape, as `Expected` writes them
 
 
 class WireSpec(Strict):
-    """How many bits the numbers of an update have on their way, and whether its bytes are packed.
-
-    The model that clients download always travels whole.
-    """
+    """How many bits numbers have on their way, and whether an update's bytes are packed."""
 
     dtype: WireDtype = Field(
         "fp32", description="What a number of an update travels as: 32, 16, 8 or 4 bits"
@@ -43,6 +40,11 @@ class WireSpec(Strict):
         "average; no: every number is rounded to the nearest",
     )
     compression: Literal["none", "zstd"] = Field("none", description="Of the whole update")
+    download: WireDtype = Field(
+        "fp32",
+        description="What a number that a round adds to the model travels as to the clients: "
+        "rounded once, for all; only of methods whose states add up",
+    )
 
     @property
     def rounds(self) -> bool:

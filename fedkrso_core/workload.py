@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from fedkrso_core import personal, server_step
+from fedkrso_core.attached import detach
 from fedkrso_core.batches import evaluation_batches, make_encoder, training_batches
+from fedkrso_core.checkpoint import checkpoint_bytes, checkpoint_of
 from fedkrso_core.coding import float_shapes, incoming, outgoing, own_memory
 from fedkrso_core.data import Examples, load
 from fedkrso_core.data.partition import divide
-from fedkrso_core.errors import DataError
+from fedkrso_core.errors import DataError, WrongModel
 from fedkrso_core.evaluate import evaluate, evaluate_regression
 from fedkrso_core.expect import Expected
 from fedkrso_core.global_model import GlobalModel, StateRef
@@ -36,7 +38,7 @@ from fedkrso_core.payload import Payload, overlaid
 from fedkrso_core.seeds import derive, generator
 from fedkrso_core.server_step import Aggregated
 from fedkrso_core.spec import ByColumn, Dirichlet, JobSpec, Shards
-from fedkrso_core.stale import Counted, in_one_round
+from fedkrso_core.stale import Counted, in_one_round, still
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,34 @@ class Workload:
                 f"was submitted with {sha256[:12]}: give all machines the same data"
             )
 
+    def require_base(self, sha256: str | None, name: str | None = None) -> None:
+        """WrongModel unless the base model here is that of the job, if it is known which it is.
+
+        `name` is what the job calls it. The digest was computed when the model was loaded.
+        """
+        own, called = self.global_model.base_sha256, name or self.spec.model
+        if sha256 is not None and sha256 != own:
+            told = f"the model {called!r} here has the digest {own}, the job's has {sha256}"
+            raise WrongModel(told)
+
+    @cached_property
+    def checkpoint_bytes(self) -> int | None:
+        """Length of a checkpoint, of any round; None where the method has none."""
+        return checkpoint_bytes(self.method, self.config, self.global_model.model)
+
+    def checkpoint(self, chain: Sequence[StateRef]) -> Payload:
+        """The checkpoint of the last round of the chain."""
+        return checkpoint_of(self.method, self.config, self.global_model.materialize(chain))
+
+    def reference(self, state: Payload) -> Payload:
+        """What a client that begins with this state would send of its values without a step.
+
+        Nothing where they are sent as changes anyway.
+        """
+        if self.spec.wire.rounds:
+            return Payload()
+        return still(self.method, self.config, self.global_model.untrained(), state)
+
     def initial_state(self) -> Payload:
         """State 0."""
         return self.method.init(self.config, self.global_model.model, self.spec.seed)
@@ -166,6 +196,7 @@ class Workload:
             own = overlaid([received, own])
         self.global_model.personalize(chain, own, update.memory)
         found = self.evaluate(before_batch, self._own_validation)
+        detach(self.global_model.model)
         metrics = {f"{personal.OWN}{name}": value for name, value in found.items()}
         return replace(update, metrics={**update.metrics, **metrics})
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
 from api.db.session import engine_of
 from api.db.tables import Table
@@ -30,10 +31,21 @@ def _tables_may_be_replaced(connection: Connection) -> Iterator[None]:
         raise RuntimeError(f"the migration broke references between tables: {broken[:5]}")
 
 
+def _made(url: str) -> str:
+    """An empty file where SQLite's is to be: the service itself opens only what is there."""
+    parts = make_url(url)
+    named = parts.database if parts.get_backend_name() == "sqlite" else None
+    if named and named != ":memory:" and not named.startswith("file:"):
+        with suppress(OSError):  # opening it says what is wrong
+            Path(named).touch()
+    return url
+
+
 def run() -> None:
     """Online only: there is always a database to talk to."""
     url = context.config.get_main_option("sqlalchemy.url")
     assert url is not None
+    url = _made(url)
     with engine_of(url).connect() as connection, _tables_may_be_replaced(connection):
         context.configure(
             connection=connection,

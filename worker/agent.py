@@ -75,7 +75,7 @@ class Agent:
         try:
             self._patiently(self._say_hello)
             while not self._stop.is_set():
-                self._patiently(self._turn)
+                self._patiently(self.step)
         except Ended:
             pass
         except httpx.HTTPError:
@@ -97,7 +97,7 @@ class Agent:
     def _say_hello(self) -> None:
         self._api.ask("PUT", "", self._about() | {"status": self._status})
 
-    def _turn(self) -> None:
+    def step(self) -> None:
         """Decides about new jobs, then works on one assignment if there is one."""
         for offer in self._api.ask("GET", "/jobs")["items"]:
             if offer["job"] not in self._joined:
@@ -131,6 +131,8 @@ class Agent:
             self._process.work_on(assignment)
         finally:
             self._ledger.add(self._api.moved - before)
+        if assignment["job"] in self._site.left:
+            self._joined[assignment["job"]] = False
 
     def _give_back(self, assignment: dict[str, Any], reason: str) -> None:
         with suppress(LeaseLost):

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
+from fedkrso_core.uploads import Uploaded, make_folder
 from telemetry import facts, request_id, tracing
 from worker.stop import Stop
 from worker.transfer import Download, Upload, opened
@@ -110,7 +111,21 @@ class Api:
 
         Tried again while the service is away, until that has become useless or the process ends.
         """
-        url, lease = f"/v1/assignments/{assignment['id']}/blobs/{digest}", _lease(assignment)
+        self._download(assignment, f"blobs/{digest}", digest, target, useless)
+        self.moved += target.stat().st_size
+
+    def download_rows(
+        self, assignment: dict[str, Any], upload: Uploaded, useless: Useless = lambda: False
+    ) -> None:
+        """Uploaded rows that the assignment's job names, to where the core reads them."""
+        make_folder()
+        path = f"data/{upload.source}"
+        self._download(assignment, path, upload.digest, upload.path, useless)
+
+    def _download(
+        self, assignment: dict[str, Any], path: str, digest: str, target: Path, useless: Useless
+    ) -> None:
+        url, lease = f"/v1/assignments/{assignment['id']}/{path}", _lease(assignment)
         transfer = Download(
             lambda range_: opened(self._http, self._elsewhere, url, lease, range_, _checked),
             digest,
@@ -118,7 +133,6 @@ class Api:
         )
         try:
             self._retry(transfer, useless)
-            self.moved += target.stat().st_size
         finally:
             transfer.forget()
 

@@ -18,22 +18,24 @@ from typing import Any
 import httpx
 import torch
 
+from fedkrso_core import uploads
 from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import CoreError
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.memory import settle, unsettle
 from fedkrso_core.method import pack
-from fedkrso_core.payload import decode
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
 from telemetry import facts, request_id, tracing
-from worker.api import Api, LeaseLost, Refused
+from worker.api import Api, LeaseLost, Refused, Useless
+from worker.journal import KEEP_S, Journal
 from worker.stop import Stop
 
 _log = logging.getLogger("worker")
 _ASK_OF = 1000  # jobs at once
-_KEEP_STATES_S = 7 * 24 * 3600
+# after an update: where it was the round's last, the next one opens as soon as it is aggregated
+LINGER_S = 1.0
 
 
 class Stopping(Exception):
@@ -43,11 +45,27 @@ class Stopping(Exception):
 class Site:
     """Where a client's rows are: a worker has the job's data. An external client has its own."""
 
+    def fetch_rows(self, assignment: dict[str, Any], api: Api, useless: Useless) -> None:
+        """Called before `workload`: downloads uploaded rows that are not on this machine."""
+        data = JobSpec.model_validate(assignment["spec"]).data
+        for source in uploads.named_in(data).values():
+            upload = uploads.Uploaded.of(source)
+            if upload is not None:
+                uploads.in_use(upload.path)
+                if not upload.path.exists():
+                    api.download_rows(assignment, upload, useless)
+
     def workload(self, assignment: dict[str, Any], folder: Path, device: torch.device) -> Workload:
         """What is needed to work on the assignment's job; CoreError if that is not here."""
+        uploads.forget_old(KEEP_S)
         made = Workload(JobSpec.model_validate(assignment["spec"]), folder, device)
         made.require_data(assignment["data_sha256"])
+        made.require_base(assignment.get("base_sha256"))
         return made
+
+    def leaves(self, assignment: dict[str, Any], error: Exception) -> bool:  # noqa: ARG002
+        """Whether the client leaves the job for this error; then its work there is over."""
+        return False
 
     def before_training(
         self, assignment: dict[str, Any], workload: Workload, chain: list[StateRef]
@@ -92,13 +110,13 @@ class ClientProcess:
         self._site = site or Site()
         self.stop = stop or Stop()
         self._api, self._device = api, prepare_process()
-        self._states = folder / "states"
+        self._journal = Journal(api, folder / "states")
         self._memory = memory or folder / "memory"
         self._dense = folder / "dense" / str(os.getpid())
         self._loaded: tuple[str, Workload] | None = None
         self._settled = False
         _forget_dead(folder / "dense")
-        _forget_old(self._states)
+        self._journal.forget_old()
         self.forget_gone()
 
     def drain(self, patience_s: float = math.inf) -> bool:
@@ -106,22 +124,23 @@ class ClientProcess:
 
         After `patience_s` no further assignment is begun. False if some may be waiting still.
         """
-        until = time.monotonic() + patience_s
+        until, wait_s = time.monotonic() + patience_s, 0.0
         while not self.stop.is_set():
-            if not self.work_once():
+            if not self.work_once(wait_s):
                 return True
+            wait_s = LINGER_S
             if time.monotonic() > until:
                 return False
         return True
 
-    def work_once(self) -> bool:
-        """One assignment from claim to upload; False if nothing waits."""
+    def work_once(self, wait_s: float = 0.0) -> bool:
+        """One assignment from claim to upload; False if nothing comes within `wait_s`."""
         with facts.about(request_id=request_id.new(), worker=self.name):
-            return self._work_once()
+            return self._work_once(wait_s)
 
-    def _work_once(self) -> bool:
+    def _work_once(self, wait_s: float) -> bool:
         try:
-            assignment = self._api.claim(self.name)
+            assignment = self._api.claim(self.name, wait_s)
         except (httpx.HTTPError, Refused) as error:
             _log.warning("cannot claim work: %s", error)
             return False
@@ -153,7 +172,8 @@ class ClientProcess:
         except Stopping:
             self._give_back(assignment, f"{self.name} is stopping")
         except (CoreError, Refused) as error:
-            self._give_back(assignment, str(error))
+            if not self._site.leaves(assignment, error):
+                self._give_back(assignment, str(error))
         except httpx.HTTPError as error:
             # its lease may be out, and nobody is there to give it back to
             _log.warning("%s: the service did not answer in time: %s", where, error)
@@ -164,7 +184,8 @@ class ClientProcess:
 
     def _train_and_upload(self, assignment: dict[str, Any], progress: Progress) -> None:
         with tracing.span("download"):
-            chain = self._journal(assignment, progress)
+            chain = self._journal.chain(assignment, progress.lost.is_set)
+            self._site.fetch_rows(assignment, self._api, progress.lost.is_set)
         with tracing.span("load"):
             workload = self._workload(assignment)
             self._site.before_training(assignment, workload, chain)
@@ -188,7 +209,7 @@ class ClientProcess:
 
     def forget_gone(self) -> None:
         """Removes what is kept of jobs that were deleted: states, and what clients remember."""
-        for folder in (self._states, self._memory):
+        for folder in (self._journal.folder, self._memory):
             kept = sorted(job.name for job in folder.glob("*") if job.is_dir())
             try:
                 for start in range(0, len(kept), _ASK_OF):
@@ -198,19 +219,6 @@ class ClientProcess:
                 _log.warning("cannot ask which jobs are gone: %s", error)
                 return
 
-    def _journal(self, assignment: dict[str, Any], progress: Progress) -> list[StateRef]:
-        """Downloads the states that this client lacks; those it was sent before are kept here."""
-        folder = self._states / assignment["job"]
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)  # worked on now: see _forget_old
-        chain = []
-        for state in assignment["states"]:
-            path = folder / state["digest"]
-            if state["lacking"] or not path.exists():
-                self._api.download(assignment, state["digest"], path, progress.lost.is_set)
-            chain.append(_state_ref(state["digest"], path))
-        return chain
-
     def _workload(self, assignment: dict[str, Any]) -> Workload:
         job = assignment["job"]
         if self._loaded is None or self._loaded[0] != job:
@@ -219,7 +227,7 @@ class ClientProcess:
             self._settled = False
             shutil.rmtree(self._dense, ignore_errors=True)
             self._loaded = (job, self._site.workload(assignment, self._dense, self._device))
-            _forget_old(self._states)
+            self._journal.forget_old()
             self.forget_gone()
         return self._loaded[1]
 
@@ -252,17 +260,6 @@ class ClientProcess:
             self._api.give_back(assignment, reason)
         except (httpx.HTTPError, LeaseLost, Refused) as error:
             _log.warning("could not give the assignment back, its lease will run out: %s", error)
-
-
-def _state_ref(digest: str, path: Path) -> StateRef:
-    return StateRef(digest, lambda: decode(path.read_bytes()))
-
-
-def _forget_old(folder: Path) -> None:
-    """Removes the states of jobs that nobody here has worked on for a week."""
-    for job in folder.glob("*"):
-        if time.time() - job.stat().st_mtime > _KEEP_STATES_S:
-            shutil.rmtree(job, ignore_errors=True)
 
 
 def _forget_dead(folder: Path) -> None:

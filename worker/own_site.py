@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import torch
 
-from fedkrso_core.errors import CoreError
+from fedkrso_core.errors import CoreError, WrongModel
 from fedkrso_core.global_model import StateRef
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Shares, Workload
-from worker.api import Api, Refused
+from worker.api import Api, LeaseLost, Refused, Useless
 from worker.client import Site
 from worker.own_rows import OwnRows
 from worker.policy import Policy
@@ -29,6 +29,7 @@ class OwnSite(Site):
     def __init__(self, rows: OwnRows, policy: Policy, api: Api, tell: Tell) -> None:
         self._rows, self._policy, self._api, self._tell = rows, policy, api, tell
         self._assignment: dict[str, Any] = {}
+        self.left: set[str] = set()  # jobs
 
     def spec(self, given: dict[str, Any]) -> JobSpec:
         """The job file with this client's own copy of the model."""
@@ -39,13 +40,32 @@ class OwnSite(Site):
         """This client's rows as a job wants them."""
         return self._rows.shares(self.spec(given), labels, client)
 
+    def fetch_rows(self, assignment: dict[str, Any], api: Api, useless: Useless) -> None:
+        """Nothing: the rows are here."""
+
     def workload(self, assignment: dict[str, Any], folder: Path, device: torch.device) -> Workload:
         """The job's model and method, and rows of this machine."""
         shares = self.shares(assignment["spec"], assignment["labels"], assignment["client"])
         if len(shares.train) != assignment["num_examples"]:
             told, there = assignment["num_examples"], len(shares.train)
             raise CoreError(f"there are {there} rows by now, the service was told {told}")
-        return Workload(self.spec(assignment["spec"]), folder, device, shares)
+        made = Workload(self.spec(assignment["spec"]), folder, device, shares)
+        made.require_base(assignment.get("base_sha256"), assignment["spec"]["model"])
+        return made
+
+    def leaves(self, assignment: dict[str, Any], error: Exception) -> bool:
+        """Leaves a job whose base model is not the one that is here, and says so."""
+        if not isinstance(error, WrongModel):
+            return False
+        job = assignment["job"]
+        _log.error("leaves job %s: %s", job, error)
+        try:
+            self._api.ask("POST", f"/jobs/{job}/refuse", {"reason": str(error)})
+        except (httpx.HTTPError, Refused, LeaseLost) as failure:
+            _log.warning("the service was not told: %s", failure)
+            return False
+        self.left.add(job)
+        return True
 
     def before_training(
         self, assignment: dict[str, Any], workload: Workload, chain: list[StateRef]

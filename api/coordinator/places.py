@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.db import buffered, jobs
+from api.db import buffered, jobs, rounds
 from api.db.tables import Assignment, Job
 from api.services import presence
 from fedkrso_core import engine
+from fedkrso_core.checkpoint import replaced
 from fedkrso_core.payload import Payload
 from fedkrso_core.workload import Workload
 
@@ -32,10 +33,11 @@ def move_up(session: Session, work: Workload, job: Job, number: int) -> list[Ass
     """Lets clients that nobody has begun to train start from this round's model instead."""
     moved = list(buffered.waiting(session, job.id))
     have = jobs.clients_of(session, job.id, [seat.client for seat in moved])
+    beginnings = Beginnings(session, work, job, number)
     for seat, client in zip(moved, have, strict=True):
         seat.number = number
-        starts = starting(work, client.have_round, number)
-        seat.needs_from, seat.lacks_from = starts["needs_from"], starts["lacks_from"]
+        for name, value in beginnings.of(client.have_round).items():
+            setattr(seat, name, value)
     session.flush()
     return moved
 
@@ -51,12 +53,52 @@ def choose(session: Session, work: Workload, job: Job, state: Payload, number: i
     )
 
 
-def starting(work: Workload, have: int | None, number: int) -> dict[str, Any]:
-    """The first states that the model of a round is made of, and that a client lacks of them."""
-    return {
-        "needs_from": engine.needed(work.method, work.config, number).start,
-        "lacks_from": engine.lacking(work.method, work.config, have, number).start,
-    }
+class Beginnings:
+    """What clients begin a round with: the states that make its model, and what they lack."""
+
+    def __init__(self, session: Session, work: Workload, job: Job, number: int) -> None:
+        self._work, self._number = work, number
+        self._needed = engine.needed(work.method, work.config, number)
+        self._states = rounds.sizes(session, job.id, self._needed) if self._may_replace else {}
+
+    @property
+    def _may_replace(self) -> bool:
+        return self._work.checkpoint_bytes is not None
+
+    def _lacked(self, have: int | None) -> range:
+        return engine.lacking(self._work.method, self._work.config, have, self._number)
+
+    def replaced(self, have: int | None) -> int | None:
+        """The round whose checkpoint is less to download, for a client that has a round's state."""
+        if not self._may_replace:
+            return None
+        size = self._states.__getitem__
+        return replaced(self._lacked(have), lambda t: size(t)[0], self._work.checkpoint_bytes)
+
+    def of(self, have: int | None) -> dict[str, Any]:
+        """Columns of an assignment; a checkpoint is offered if it is kept."""
+        checkpoint = self.replaced(have)
+        kept = checkpoint is not None and self._states[checkpoint][1]
+        return {
+            "needs_from": self._needed.start,
+            "lacks_from": self._lacked(have).start,
+            "checkpoint_round": checkpoint if kept else None,
+        }
+
+
+def checkpoint_wanted(
+    session: Session, work: Workload, job: Job, state: Payload, number: int
+) -> int | None:
+    """The round whose checkpoint is to be made: for somebody who begins it is less to download."""
+    if work.checkpoint_bytes is None:
+        return None
+    first = choose(session, work, job, state, number)
+    waiting = [s.client for s in buffered.of_open_round(session, job.id, number)]
+    begin = {*first, *reserves(session, work, job, state, first, number), *waiting}
+    beginnings = Beginnings(session, work, job, number)
+    have = [client.have_round for client in jobs.clients_of(session, job.id, sorted(begin))]
+    wanted = [found for one in have if (found := beginnings.replaced(one)) is not None]
+    return wanted[0] if wanted else None
 
 
 def reserves(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.coordinator import places
 from api.coordinator.hold import LOOK_S, Watch, held, is_running
+from api.coordinator.opening import Opening
 from api.coordinator.snapshot import view_of
 from api.coordinator.store import Store
 from api.db import buffered, jobs, rounds
@@ -36,65 +35,14 @@ def open_round(s: Store, job: Job, number: int) -> None:
     with reading(s.engine) as session:
         digest = session.get_one(Round, (job.id, number - 1)).digest
     assert digest is not None
-    prepared = _Opening(s, job, number, s.payload(digest))
+    prepared = Opening(s, job, number, s.payload(digest))
+    prepared.keep_blobs(s)
     with writing(s.engine) as session:
         # the job's row is locked first: only then is it certain that nobody else opens the round
         if not is_running(session, job.id) or session.get(Round, (job.id, number)) is not None:
             return
         prepared.write(session)
     queue.hint_training(len(prepared.clients))
-
-
-class _Opening:
-    """What opening a round takes, computed before its transaction begins."""
-
-    def __init__(self, s: Store, job: Job, number: int, state: Payload) -> None:
-        work = s.workload(job)
-        self.job, self.number, self.settings = job, number, s.settings
-        self.work, self.state = work, state
-        self.clients: list[int] = []
-        model = work.global_model.model
-        self.expected = work.method.expect(work.config, model, state).model_dump(mode="json")
-
-    def write(self, session: Session) -> None:
-        """Adds the round and the assignments of its free places."""
-        now = time.time()
-        places.give_up(session, self.work, self.job, self.number, now)
-        moved = places.move_up(session, self.work, self.job, self.number)
-        first = places.choose(session, self.work, self.job, self.state, self.number)
-        extra = places.reserves(session, self.work, self.job, self.state, first, self.number)
-        self.clients = sorted([*first, *extra])
-        session.add(
-            Round(
-                job_id=self.job.id,
-                number=self.number,
-                state="collecting",
-                opened_at=now,
-                deadline=now + rules.timeout_s(self.job.spec, self.settings),
-                expected=self.expected,
-            )
-        )
-        for client in jobs.clients_of(session, self.job.id, self.clients):
-            session.add(
-                Assignment(
-                    id=secrets.token_hex(16),
-                    job_id=self.job.id,
-                    number=self.number,
-                    client=client.client,
-                    state="pending",
-                    **places.starting(self.work, client.have_round, self.number),
-                    created_at=now,
-                    hinted_at=now,
-                    pending_at=now,
-                    num_examples=client.num_examples,
-                )
-            )
-        begin = sorted([*self.clients, *(seat.client for seat in moved)])
-        whom = f"clients {', '.join(map(str, begin))}" if begin else "those still at work"
-        text = f"Round {self.number} opened for {whom}"
-        if extra:
-            text += f"; the first {len(self.clients) - len(extra)} updates count"
-        jobs.add_event(session, self.job.id, now, "round-opened", text, round=self.number)
 
 
 def aggregate(s: Store, job: Job, number: int) -> bool:
@@ -209,7 +157,9 @@ class _Result:
 
 def _close(s: Store, job: Job, number: int, result: _Result) -> bool:
     values = result.values
-    opening = _Opening(s, job, number + 1, result.state) if number < job.rounds else None
+    opening = Opening(s, job, number + 1, result.state) if number < job.rounds else None
+    if opening is not None:
+        opening.keep_blobs(s)
     now = time.time()
     with writing(s.engine) as session:
         goes_on = is_running(session, job.id)

@@ -22,13 +22,15 @@ def start(s: Store, job: Job) -> bool:
     with reading(s.engine) as session:
         if job.id not in slots.next_in_line(session, s.settings.max_running):
             return False
-    encoded = encode(s.workload(job).initial_state())
+    work = s.workload(job)
+    encoded = encode(work.initial_state())
     kept, now = s.keep(encoded), time.time()
     with writing(s.engine) as session:
         slots.hold(session)
         if job.id not in slots.next_in_line(session, s.settings.max_running):
             return False
-        begun = {"started_at": now, "stopped_at": None}
+        base = work.global_model.base_sha256
+        begun = {"started_at": now, "stopped_at": None, "base_sha256": base}
         if not jobs.move(session, job.id, ("queued",), "running", **begun):
             return False
         session.add(

@@ -10,10 +10,10 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from api.blobs import Blobs, blobs_of
-from api.db import rounds
+from api.db import journal
 from api.db.session import engine_of, reading
 from api.db.tables import Job
-from api.services import room, safekeeping
+from api.services import job_rows, room, safekeeping
 from api.settings import Settings, settings
 from fedkrso_core.device import prepare_process
 from fedkrso_core.global_model import StateRef
@@ -39,8 +39,10 @@ class Store:
         """The job's data and model; the least recently used one makes room."""
         if job.id not in self._workloads:
             spec = JobSpec.model_validate(job.spec)
+            job_rows.place(self.blobs, spec.data)
             made = Workload(spec, self._folder(job.id), self._device)
             made.require_data(job.data_sha256)
+            made.require_base(job.base_sha256)
             self._workloads[job.id] = made
             if len(self._workloads) > _KEPT_WORKLOADS:
                 self.forget(next(iter(self._workloads)))
@@ -53,7 +55,8 @@ class Store:
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
     def forget_deleted(self) -> None:
-        """Frees what is kept of jobs that are not there any more."""
+        """Frees what is kept of jobs and uploads that are not there any more."""
+        job_rows.forget_deleted(self.engine)
         here = {folder.name for folder in self._folder("").glob("*")} | set(self._workloads)
         if not here:
             return
@@ -81,7 +84,7 @@ class Store:
     def chain(self, job_id: str, number: int) -> list[StateRef]:
         """The journal of states 0 to `number`."""
         with reading(self.engine) as session:
-            found = rounds.all_of(session, job_id)
+            found = journal.since(session, job_id, 0)
         return [self.state_ref(r.digest) for r in found if r.number <= number and r.digest]
 
     def state_ref(self, digest: str) -> StateRef:

@@ -13,10 +13,18 @@ from sqlalchemy import Insert, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from api.db.tables import Assignment, Blob, Export, Round
+from api.db.tables import Assignment, Blob, Export, Round, Upload
 
 # every column that refers to a blob
-REFERENCES = (Round.digest, Round.server_digest, Assignment.digest, Export.digest)
+REFERENCES = (
+    Round.digest,
+    Round.server_digest,
+    Round.checkpoint_digest,
+    Round.reference_digest,
+    Assignment.digest,
+    Export.digest,
+    Upload.digest,
+)
 
 
 def touch(session: Session, digest: str, size: int, now: float) -> str:

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from api.db.jobs import OPEN_STATES
 from api.db.tables import Assignment, Client, External, Invitation, Job, Key, Refusal
 
+_ITS_PLACE = (Client.job_id == Assignment.job_id) & (Client.client == Assignment.client)
+
 
 def invitations(session: Session, projects: frozenset[str] | None) -> Sequence[Invitation]:
     """Invitations of some projects (None: of all), newest first."""
@@ -33,11 +35,32 @@ def named(session: Session, project: str, name: str) -> External | None:
     return session.scalar(query.with_for_update())
 
 
-def valid_keys(session: Session, client: str, now: float) -> list[str]:
-    """Ids of a client's keys that open the door."""
+def valid_keys(session: Session, clients: Sequence[str], now: float) -> Sequence[tuple[str, str]]:
+    """(client, id of a key that opens the door) of some clients, in order of creation."""
     lasting = or_(Key.expires_at.is_(None), Key.expires_at > now)
-    query = select(Key.id).where(Key.client == client, Key.revoked_at.is_(None), lasting)
-    return list(session.scalars(query.order_by(Key.created_at, Key.id)))
+    query = select(Key.client, Key.id)
+    query = query.where(Key.client.in_(clients), Key.revoked_at.is_(None), lasting)
+    found = session.execute(query.order_by(Key.created_at, Key.id))
+    return [(str(row[0]), row[1]) for row in found]
+
+
+def work_of(session: Session, clients: Sequence[str]) -> Sequence[tuple[str, Assignment, Job]]:
+    """(client, assignment, its job) of what some clients hold a lease for, oldest first."""
+    query = (
+        select(Client.external, Assignment, Job)
+        .join(Assignment, _ITS_PLACE)
+        .join(Job, Job.id == Assignment.job_id)
+        .where(Client.external.in_(clients), Assignment.state == "leased")
+    )
+    found = session.execute(query.order_by(Assignment.leased_at, Assignment.id))
+    return [(str(row[0]), row[1], row[2]) for row in found]
+
+
+def open_refusals(session: Session, clients: Sequence[str]) -> Sequence[tuple[Refusal, str]]:
+    """What some clients turned down of the jobs that have not ended, with the jobs' names."""
+    query = select(Refusal, Job.name).join(Job, Job.id == Refusal.job_id)
+    query = query.where(Refusal.external.in_(clients), Job.state.in_(OPEN_STATES))
+    return [(row[0], row[1]) for row in session.execute(query.order_by(Refusal.at))]
 
 
 def revoke_keys(session: Session, client: str, now: float) -> None:
@@ -66,7 +89,7 @@ def holds(session: Session, external: str, assignment_id: str) -> bool:
     """Whether an assignment is that of a place which the client has."""
     query = (
         select(Assignment.id)
-        .join(Client, (Client.job_id == Assignment.job_id) & (Client.client == Assignment.client))
+        .join(Client, _ITS_PLACE)
         .where(Assignment.id == assignment_id, Client.external == external)
     )
     return session.scalar(query) is not None
@@ -123,12 +146,14 @@ def offered_since(session: Session, external: str, moment: float) -> bool:
     return session.scalar(query.where(*mine).limit(1)) is not None
 
 
-def stop_work(session: Session, external: str, reason: str) -> Sequence[str]:
-    """Takes a client's work from it for good; the jobs that it was for."""
-    its = select(Assignment.id).join(
-        Client, (Client.job_id == Assignment.job_id) & (Client.client == Assignment.client)
-    )
+def stop_work(
+    session: Session, external: str, reason: str, job_id: str | None = None
+) -> Sequence[str]:
+    """Takes a client's work (of one job) from it for good; the jobs that it was for."""
+    its = select(Assignment.id).join(Client, _ITS_PLACE)
     its = its.where(Client.external == external, Assignment.state.in_(("pending", "leased")))
+    if job_id is not None:
+        its = its.where(Client.job_id == job_id)
     ids = session.scalars(its).all()
     if not ids:
         return []

@@ -38,6 +38,15 @@ def busy_workers(session: Session) -> int:
     return int(session.scalar(query) or 0)
 
 
+def workers(session: Session, since: float) -> list[tuple[str, float, bool]]:
+    """(worker, when it was last heard of, whether it holds a lease), last heard of first."""
+    heard, leased = func.max(Assignment.heartbeat_at), Assignment.state == "leased"
+    query = select(Assignment.worker, heard, func.max(case((leased, 1), else_=0)))
+    query = query.where(Assignment.worker.is_not(None), Assignment.heartbeat_at > since)
+    found = session.execute(query.group_by(Assignment.worker).order_by(heard.desc()))
+    return [(str(name), float(at), bool(busy)) for name, at, busy in found]
+
+
 def sums(session: Session) -> Sums:
     """What all jobs took together, those deleted by now included."""
     found = _rows(session)

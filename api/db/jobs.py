@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from api.db.tables import Assignment, Client, Event, Export, Job
@@ -24,20 +24,47 @@ _EVENTS = 1  # the class of advisory locks about events; that of `slots` is anot
 
 def page(
     session: Session,
-    state: str | None,
     after: Job | None,
     limit: int,
+    state: str | None = None,
+    search: str = "",
+    sort: str = "newest",
     projects: frozenset[str] | None = None,
 ) -> Sequence[Job]:
-    """Jobs of some projects (None: of all), newest first, those before `after`."""
-    query = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    """Jobs of some projects (None: of all) in the order of `sort`, those that follow `after`."""
+    query = _sorted(sort, after).limit(limit)
     if projects is not None:
         query = query.where(Job.project.in_(projects))
     if state is not None:
         query = query.where(Job.state == state)
-    if after is not None:
-        query = query.where(tuple_(Job.created_at, Job.id) < tuple_(after.created_at, after.id))
+    if search:
+        query = query.where(_contains(search))
     return session.scalars(query).all()
+
+
+def _sorted(sort: str, after: Job | None) -> Select[Job]:
+    name = func.lower(Job.name)
+    key: Any = tuple_(name if sort == "name" else Job.created_at, Job.id)
+    if after is None:
+        start: Any = true()
+    else:
+        # the database lowers the name: Python's lower() may be another
+        of_after = func.lower(after.name) if sort == "name" else after.created_at
+        last = tuple_(of_after, after.id)
+        start = key < last if sort == "newest" else key > last
+    orders = {
+        "newest": (Job.created_at.desc(), Job.id.desc()),
+        "oldest": (Job.created_at, Job.id),
+        "name": (name, Job.id),
+    }
+    return select(Job).where(start).order_by(*orders[sort])
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    """Jobs with the text in their name, id, submitter or method, in upper or lower case."""
+    method = Job.spec["method"]["name"].as_string()
+    fields = (Job.name, Job.id, Job.created_by, method)
+    return or_(*(field.icontains(text, autoescape=True) for field in fields))
 
 
 def running_ids(session: Session) -> Sequence[str]:
@@ -122,6 +149,12 @@ def events(session: Session, job_id: str, after: int, limit: int) -> Sequence[Ev
     """A job's events after an id, oldest first."""
     query = select(Event).where(Event.job_id == job_id, Event.id > after)
     return session.scalars(query.order_by(Event.id).limit(limit)).all()
+
+
+def newest_events(session: Session, job_id: str, limit: int) -> Sequence[Event]:
+    """A job's last events, oldest first."""
+    query = select(Event).where(Event.job_id == job_id).order_by(Event.id.desc()).limit(limit)
+    return session.scalars(query).all()[::-1]
 
 
 def last_event(session: Session, job_id: str) -> Event | None:

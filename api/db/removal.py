@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.db import figures
 from api.db.jobs import ENDED_STATES
-from api.db.tables import Assignment, Export, Job, Round, Table
+from api.db.tables import Assignment, Audit, Export, Job, Round, Table
 
 
 def delete_job(session: Session, job_id: str) -> None:
@@ -46,6 +46,42 @@ def forget_updates(session: Session, before: float) -> int:
         aggregated,
     )
     query = update(Assignment).where(Assignment.digest.is_not(None), over).values(digest=None)
+    done = session.execute(query.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_checkpoints(session: Session) -> int:
+    """Lets go of checkpoints that no open work is offered any more; returns how many."""
+    wanted = exists().where(
+        Assignment.job_id == Round.job_id,
+        Assignment.checkpoint_round == Round.number,
+        Assignment.state.in_(("pending", "leased")),
+    )
+    query = update(Round).where(Round.checkpoint_digest.is_not(None), ~wanted)
+    query = query.values(checkpoint_digest=None, checkpoint_size=None)
+    done = session.execute(query.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_references(session: Session) -> int:
+    """Lets go of what updates of closed rounds were measured from; returns how many.
+
+    Of buffered rounds updates may still come after they closed.
+    """
+    wanted = exists().where(
+        Assignment.job_id == Round.job_id,
+        Assignment.number == Round.number,
+        Assignment.state.in_(("pending", "leased")),
+    )
+    query = update(Round).where(Round.reference_digest.is_not(None), Round.state == "closed")
+    query = query.where(~wanted).values(reference_digest=None)
+    done = session.execute(query.execution_options(synchronize_session=False))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_audit(session: Session, before: float) -> int:
+    """Removes lines of the audit log that are older than a time; returns how many."""
+    query = delete(Audit).where(Audit.at < before)
     done = session.execute(query.execution_options(synchronize_session=False))
     return int(done.rowcount)  # type: ignore[attr-defined]
 

@@ -16,6 +16,21 @@ def all_of(session: Session, job_id: str) -> Sequence[Round]:
     return session.scalars(select(Round).where(Round.job_id == job_id).order_by(Round.number)).all()
 
 
+def newest(session: Session, job_id: str, last: int | None) -> Sequence[Round]:
+    """The last rounds of a job (None: all of them) in order, without number 0."""
+    query = select(Round).where(Round.job_id == job_id, Round.number > 0)
+    return session.scalars(query.order_by(Round.number.desc()).limit(last)).all()[::-1]
+
+
+def sizes(session: Session, job_id: str, numbers: range) -> dict[int, tuple[int, bool]]:
+    """(bytes of the state, whether its checkpoint is kept) of some closed rounds."""
+    kept = Round.checkpoint_digest.is_not(None)
+    query = select(Round.number, Round.size, kept).where(
+        Round.job_id == job_id, Round.number >= numbers.start, Round.number < numbers.stop
+    )
+    return {number: (size or 0, has) for number, size, has in session.execute(query)}
+
+
 def quickest_s(session: Session, job_id: str) -> float:
     """Seconds that the quickest closed round took from its opening; 0 before the first."""
     query = select(func.min(Round.closed_at - Round.opened_at - Round.stopped_s))
@@ -122,6 +137,20 @@ def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[
     return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
 
 
+def seats_about(session: Session, job_id: str, number: int) -> Sequence[Assignment]:
+    """Assignments that may concern a round: begun with it, counted in it, or at work now."""
+    about = or_(Assignment.number == number, Assignment.counted_in == number, _at_work())
+    query = select(Assignment).where(Assignment.job_id == job_id, about)
+    return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
+
+
+def seats_from(session: Session, job_id: str, first: int) -> Sequence[Assignment]:
+    """Assignments that began with a round or a later one, are counted in one, or are at work."""
+    since = or_(Assignment.number >= first, Assignment.counted_in >= first, _at_work())
+    query = select(Assignment).where(Assignment.job_id == job_id, since)
+    return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
+
+
 def next_pending(session: Session, external: str | None = None) -> Assignment | None:
     """The assignment that a client should take now, locked against other claims.
 
@@ -167,6 +196,12 @@ def any_pending(session: Session, external: str | None = None) -> bool:
         .where(Assignment.state == "pending", Job.state == "running", _open_to(external))
     )
     return session.scalar(query.limit(1)) is not None
+
+
+def has_work(session: Session, job_id: str, number: int) -> bool:
+    """Whether clients that began with a round are, or will be, at work."""
+    where = (Assignment.job_id == job_id, Assignment.number == number, _at_work())
+    return session.scalar(select(Assignment.id).where(*where).limit(1)) is not None
 
 
 def count_leased(session: Session) -> int:
@@ -245,6 +280,10 @@ def count_lost(session: Session, assignment_id: str, size: int) -> None:
     """Notes an upload that came whole and to nothing: refused, or the same once more."""
     query = update(Assignment).where(Assignment.id == assignment_id)
     session.execute(query.values(bytes_up_lost=Assignment.bytes_up_lost + size))
+
+
+def _at_work() -> ColumnElement[bool]:
+    return Assignment.state.in_(("pending", "leased"))
 
 
 def _changed(session: Session, query: Any) -> bool:

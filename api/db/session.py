@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -32,6 +34,7 @@ def engine_of(url: str) -> Engine:
         engine = create_engine(
             url, connect_args=given, max_overflow=_OVERFLOW, hide_parameters=True
         )
+        event.listen(engine, "do_connect", _only_existing)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -44,6 +47,13 @@ def engine_of(url: str) -> Engine:
         connect_args=_PATIENCE,
         hide_parameters=True,
     )
+
+
+def _only_existing(_dialect: Any, _record: Any, args: list[Any], given: dict[str, Any]) -> None:
+    """A file that is gone is an outage: migrations alone make one, nobody goes on with an empty."""
+    if args and os.path.isabs(args[0]):  # neither in memory nor a URI of SQLite's own
+        args[0] = f"{Path(args[0]).as_uri()}?mode=rw"
+        given["uri"] = True
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

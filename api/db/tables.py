@@ -110,6 +110,7 @@ class Job(Table):
     rounds: Mapped[int]
     rounds_closed: Mapped[int] = mapped_column(default=0)
     data_sha256: Mapped[str] = mapped_column(String(64))
+    base_sha256: Mapped[str | None] = mapped_column(String(64))  # of the weights it begins with
     model_sha256: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[float]
     started_at: Mapped[float | None]
@@ -164,6 +165,11 @@ class Round(Table):
     size: Mapped[int | None] = mapped_column(BigInteger)
     # what the server's optimizer remembers after this round; of the last closed round alone
     server_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    # the weights that the journal up to this round changed, while work is open that is offered them
+    checkpoint_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    checkpoint_size: Mapped[int | None] = mapped_column(BigInteger)
+    # what its updates are measured from, where the job bounds their norm and they hold values
+    reference_digest: Mapped[str | None] = mapped_column(String(64), index=True)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     aggregate_s: Mapped[float] = mapped_column(default=0.0)
     evaluate_s: Mapped[float] = mapped_column(default=0.0)
@@ -190,6 +196,7 @@ class Assignment(Table):
     state: Mapped[str] = mapped_column(String(16), default="pending")
     needs_from: Mapped[int]  # first state that the model of this round is made of
     lacks_from: Mapped[int]  # first state that this client was never sent
+    checkpoint_round: Mapped[int | None]  # whose checkpoint is offered in place of states
     attempt: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None] = mapped_column(String(200))
     lease_hash: Mapped[str | None] = mapped_column(String(64))
@@ -240,6 +247,22 @@ class Export(Table):
     requested_at: Mapped[float]  # when somebody last asked for it
     digest: Mapped[str | None] = mapped_column(String(64), index=True)
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class Upload(Table):
+    """Rows that were uploaded for the jobs of a project; the blob has the digest in `source`."""
+
+    __tablename__ = "uploads"
+
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)  # upload:SHA256.ENDING
+    project: Mapped[str] = mapped_column(ForeignKey("projects.name"), primary_key=True, index=True)
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    name: Mapped[str] = mapped_column(String(200))  # as its owner calls it
+    size: Mapped[int] = mapped_column(BigInteger)
+    rows: Mapped[int]
+    columns: Mapped[list[str]]
+    user: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[float]
 
 
 class Blob(Table):

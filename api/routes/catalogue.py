@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from api import guard
 from api.schemas import DatasetOut, MethodOut, ModelOut
+from api.services import method_texts
 from fedkrso_core.spec import JobSpec
 
 router = guard.router("/v1", "catalogue", guard.ForMembers)
@@ -36,13 +37,17 @@ def methods() -> Methods:
     """Every method with the JSON schema of its options."""
     from fedkrso_core.methods import METHODS  # loads torch, which the API does not do at start
 
-    return Methods(
-        items=[
-            MethodOut(
-                name=m.name, title=m.title, paper=m.paper, config=m.Config.model_json_schema()
-            )
-            for m in METHODS.values()
-        ]
+    return Methods(items=[_method(method) for method in METHODS.values()])
+
+
+def _method(method: Any) -> MethodOut:
+    return MethodOut(
+        name=method.name,
+        title=method.title,
+        paper=method.paper,
+        summary=method_texts.summary(method),
+        traffic=method_texts.traffic(method),
+        config=method.Config.model_json_schema(),
     )
 
 

@@ -97,6 +97,32 @@ def blob(
     return blob_answer(request, blobs, settings, digest, if_none_match, media_type)
 
 
+@router.get(
+    "/{assignment_id}/data/{source}",
+    response_class=FileResponse,
+    responses={
+        **problem_responses(404, 409),
+        200: {"content": {"application/octet-stream": {}}, "description": "The file"},
+        **ELSEWHERE,
+    },
+)
+def data(
+    assignment_id: str,
+    source: str,
+    request: Request,
+    token: LeaseToken,
+    engine: Database,
+    blobs: BlobStore,
+    settings: Config,
+    caller: CallerOf,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Uploaded rows that the assignment's job names, or the rest of them by Range."""
+    found = work.uploaded_rows(engine, assignment_id, token, source, caller.client)
+    media_type = "application/octet-stream"
+    return blob_answer(request, blobs, settings, found.digest, if_none_match, media_type)
+
+
 @router.post("/{assignment_id}/holdout", status_code=204, responses=problem_responses(404, 409))
 def holdout(assignment_id: str, body: HoldoutIn, token: LeaseToken, engine: Database) -> None:
     """Reports metrics of the round's model on rows that the client keeps out of its training."""

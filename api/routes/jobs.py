@@ -27,11 +27,12 @@ from api.schemas import (
     Int32,
     JobOut,
     JobPage,
+    JobSort,
     JobState,
     RoundClientOut,
     RoundOut,
 )
-from api.services import callers, estimates, exports, jobs, projects
+from api.services import callers, estimates, exports, job_rows, jobs, projects
 from api.services.callers import Caller
 from fedkrso_core.spec import JobSpec
 
@@ -64,6 +65,7 @@ class Events(BaseModel):
 async def create(
     spec: JobSpec,
     engine: Database,
+    blobs: BlobStore,
     settings: Config,
     caller: CallerOf,
     response: Response,
@@ -76,7 +78,7 @@ async def create(
     """
     chosen = projects.choose(caller, project)
     place = projects.Place(chosen, caller.user, settings.max_open_jobs)
-    job = await jobs.submit(engine, spec, place)
+    job = await jobs.submit(engine, blobs, spec, place)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 
@@ -84,6 +86,9 @@ async def create(
 @router.post(":estimate")
 async def estimate(
     spec: JobSpec,
+    engine: Database,
+    blobs: BlobStore,
+    caller: CallerOf,
     methods: Annotated[
         str, Query(description="To compare with: names separated by commas, or all")
     ] = "",
@@ -94,6 +99,7 @@ async def estimate(
     estimate measures. Estimates wait for each other.
     """
     names = [name.strip() for name in methods.split(",") if name]
+    await run_in_threadpool(job_rows.prepare, engine, blobs, spec.data, caller.projects)
     return await estimates.alone(lambda: estimates.estimate(spec, names))
 
 
@@ -105,9 +111,17 @@ def index(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     project: InProject = None,
+    search: Annotated[
+        str, Query(max_length=100, description="Part of a name, an id, a submitter or a method")
+    ] = "",
+    sort: JobSort = "newest",
+    curve: Annotated[
+        int, Query(ge=0, le=200, description="Most points of each job's `curve`; 0: none")
+    ] = 0,
 ) -> JobPage:
     """Jobs of the caller's projects, newest first; `after` is the `next` of the page before."""
-    return jobs.page(engine, state, after, limit, caller, project)
+    wanted = jobs.Wanted(state, search.strip(), sort, after, limit, curve)
+    return jobs.page(engine, caller, wanted, project)
 
 
 @router.get("/{job_id}", responses=problem_responses(404))
@@ -129,9 +143,13 @@ def delete(job_id: str, engine: Database) -> None:
 
 
 @router.get("/{job_id}/rounds", responses=problem_responses(404))
-def rounds(job_id: str, engine: Database) -> Rounds:
+def rounds(
+    job_id: str,
+    engine: Database,
+    last: Annotated[int | None, Query(ge=1, le=1000, description="Only so many newest")] = None,
+) -> Rounds:
     """The rounds opened so far, in order."""
-    return Rounds(items=jobs.rounds_of(engine, job_id))
+    return Rounds(items=jobs.rounds_of(engine, job_id, last))
 
 
 @router.get("/{job_id}/rounds/{number}/clients", responses=problem_responses(404))
@@ -154,9 +172,13 @@ async def events(
     caller: CallerOf,
     format: Literal["sse", "json"] = "sse",
     after: Int32 = 0,
+    last: Annotated[int | None, Query(ge=1, le=500, description="As JSON: so many newest")] = None,
     last_event_id: Annotated[Int32 | None, Header()] = None,
 ) -> Response:
     """Events as they happen (server-sent events, resumable), or those so far as JSON."""
+    if format == "json" and last is not None:
+        newest = await run_in_threadpool(jobs.newest_events, engine, job_id, last)
+        return JSONResponse(Events(items=newest).model_dump(mode="json"))
     start = after if last_event_id is None else last_event_id
     first, ended = await run_in_threadpool(jobs.events, engine, job_id, start)
     if format == "json":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Body, Response, status
 
 from api import guard
-from api.deps import Config, Database
+from api.deps import BlobStore, Config, Database
 from api.errors import problem_responses
 from api.guard import CallerOf
 from api.schemas import JobOut, PriorityIn
@@ -51,6 +51,7 @@ def retry(job_id: str, engine: Database, settings: Config) -> JobOut:
 async def clone(
     job_id: str,
     engine: Database,
+    blobs: BlobStore,
     settings: Config,
     caller: CallerOf,
     response: Response,
@@ -60,7 +61,7 @@ async def clone(
 
     409: too many of the project's jobs are open.
     """
-    job = await life.clone(engine, settings, caller, job_id, changes or {})
+    job = await life.clone(engine, blobs, settings, caller, job_id, changes or {})
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
 

@@ -27,7 +27,11 @@ def retire(engine: Engine, settings: Settings) -> list[str]:
     now = time.time()
     with writing(engine) as session:
         removal.forget_updates(session, now - settings.keep_updates_s)
+        removal.forget_checkpoints(session)
+        removal.forget_references(session)
         removal.forget_exports(session, now - settings.keep_exports_s)
+        if settings.keep_audit_s is not None:
+            removal.forget_audit(session, now - settings.keep_audit_s)
     if settings.keep_jobs_s is None:
         return []
     with reading(engine) as session:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.client_schemas import ClientChange, EnrolIn, Enrolled, ExternalOut, Hardware, HelloIn
+from api.client_schemas import ClientChange, EnrolIn, Enrolled, ExternalOut, HelloIn
 from api.db import audit, externals
 from api.db.session import reading, writing
 from api.db.tables import External, Invitation, Key
 from api.errors import ApiError, not_found
-from api.services import keys, projects
+from api.services import external_views, keys, projects
 from api.services.callers import Caller
-from api.services.views import moment
 
 
 def enrol(engine: Engine, caller: Caller, asked: EnrolIn) -> Enrolled:
@@ -45,7 +43,7 @@ def enrol(engine: Engine, caller: Caller, asked: EnrolIn) -> Enrolled:
         secret = _add_key(session, row, now)
         audit.about(target=row.id, project=row.project, detail=f"client {row.name!r}")
         session.flush()
-        return Enrolled(client=out(session, row), key=secret)
+        return Enrolled(client=external_views.out(session, row), key=secret)
 
 
 def _require_unused(session: Session, invitation: Invitation, row: External | None) -> None:
@@ -84,13 +82,13 @@ def hello(engine: Engine, caller: Caller, asked: HelloIn) -> ExternalOut:
         row = session.get_one(External, caller.client)
         row.version, row.hardware = asked.version, asked.hardware.model_dump()
         row.heartbeat_at, row.status = time.time(), asked.status
-        return out(session, row)
+        return external_views.out(session, row)
 
 
 def own(engine: Engine, caller: Caller) -> ExternalOut:
     """The calling client."""
     with reading(engine) as session:
-        return out(session, session.get_one(External, caller.client))
+        return external_views.out(session, session.get_one(External, caller.client))
 
 
 def rotate(engine: Engine, caller: Caller, grace_s: int) -> Enrolled:
@@ -106,20 +104,20 @@ def rotate(engine: Engine, caller: Caller, grace_s: int) -> Enrolled:
             old.revoked_at = now
         audit.about(target=row.id, project=row.project, detail=f"client {row.name!r}")
         session.flush()
-        return Enrolled(client=out(session, row), key=secret)
+        return Enrolled(client=external_views.out(session, row), key=secret)
 
 
 def listing(engine: Engine, caller: Caller, project: str | None) -> list[ExternalOut]:
     """The external clients of the caller's projects, or of one of them."""
     with reading(engine) as session:
         found = externals.listing(session, projects.narrowed(caller, project))
-        return [out(session, row) for row in found]
+        return external_views.described(session, found)
 
 
 def get(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
     """One external client."""
     with reading(engine) as session:
-        return out(session, visible(session, caller, client_id))
+        return external_views.out(session, visible(session, caller, client_id))
 
 
 def change(engine: Engine, caller: Caller, client_id: str, asked: ClientChange) -> ExternalOut:
@@ -128,7 +126,7 @@ def change(engine: Engine, caller: Caller, client_id: str, asked: ClientChange) 
         row = visible(session, caller, client_id)
         audit.about(project=row.project, detail=f"labels {row.labels} -> {asked.labels}")
         row.labels = dict(asked.labels)
-        return out(session, row)
+        return external_views.out(session, row)
 
 
 def revoke(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
@@ -140,7 +138,7 @@ def revoke(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
         row.revoked_at = row.revoked_at or now
         externals.revoke_keys(session, row.id, now)
         stopped = externals.stop_work(session, row.id, f"client {row.name} was revoked")
-        found = out(session, row)
+        found = external_views.out(session, row)
     for job_id in stopped:
         queue.hint_advance(job_id)
     return found
@@ -152,29 +150,3 @@ def visible(session: Session, caller: Caller, client_id: str) -> External:
     if row is None or not caller.sees(row.project):
         raise not_found("client", client_id)
     return row
-
-
-def out(session: Session, row: External) -> ExternalOut:
-    """The client as the routes show it."""
-    return ExternalOut(
-        id=row.id,
-        name=row.name,
-        project=row.project,
-        labels=row.labels,
-        state=_state(row),
-        offences=row.offences,
-        offence=row.offence,
-        quarantined_at=moment(row.quarantined_at),
-        created_at=moment(row.created_at),
-        heartbeat_at=moment(row.heartbeat_at),
-        version=row.version,
-        hardware=Hardware(**row.hardware),
-        status=row.status,
-        keys=externals.valid_keys(session, row.id, time.time()),
-    )
-
-
-def _state(row: External) -> Literal["active", "quarantined", "revoked"]:
-    if row.revoked_at is not None:
-        return "revoked"
-    return "active" if row.quarantined_at is None else "quarantined"

@@ -30,6 +30,7 @@ from api.services.work import about, is_holder, stale
 from api.settings import Settings
 from fedkrso_core.errors import CoreError, PayloadError
 from fedkrso_core.expect import Expected, check_upload
+from fedkrso_core.header import Header
 from telemetry import facts
 
 _RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
@@ -65,6 +66,7 @@ class _Seat:
     expected: Expected
     num_examples: int
     max_norm: float | None
+    reference: str | None  # digest of what its values are measured from
     accepted: AcceptedOut | None  # it is done, with the update that is sent
 
 
@@ -99,7 +101,7 @@ async def hand_in(
         return ReceivedOut(received=blobs.parts.received(name))
     try:
         return await run_in_threadpool(
-            _accept, engine, blobs, assignment_id, token, report, declared_digest, part
+            _accept, engine, blobs, assignment_id, token, report, declared_digest, part, seat
         )
     except (ApiError, CoreError):
         blobs.drop(part)
@@ -142,7 +144,7 @@ def _seat(engine: Engine, assignment_id: str, token: str, digest: str) -> _Seat:
         done = AcceptedOut(digest=digest, bytes_up=seat.bytes_up) if seat.state == "done" else None
         expected = Expected.model_validate(row.expected).of_client(seat.client)
         limit = rules.max_norm(session.get_one(Job, seat.job_id).spec)
-        return _Seat(expected, seat.num_examples, limit, done)
+        return _Seat(expected, seat.num_examples, limit, row.reference_digest, done)
 
 
 def _require_lease(seat: Assignment, token: str, digest: str) -> None:
@@ -178,6 +180,16 @@ def _still_there(assignment_id: str) -> Iterator[None]:
         raise not_found("assignment", assignment_id) from None
 
 
+def _checked(blobs: Blobs, part: Part, seat: _Seat) -> Header:
+    """The header of an update that is one of its round; PayloadError else."""
+    reference = None
+    if seat.reference is not None and seat.max_norm is not None:
+        from safetensors.numpy import load
+
+        reference = load(blobs.read(seat.reference))
+    return check_upload(part.path, seat.expected, seat.num_examples, seat.max_norm, reference)
+
+
 def _accept(
     engine: Engine,
     blobs: Blobs,
@@ -186,13 +198,12 @@ def _accept(
     report: ReportIn,
     declared_digest: str,
     part: Part,
+    begun: _Seat,
 ) -> AcceptedOut:
     if part.digest != declared_digest:
         told = f"the body has sha256 {part.digest}, declared was {declared_digest}"
         raise PayloadError(told, "wrong-digest")
-    seat_before = _seat(engine, assignment_id, token, part.digest)
-    expected, rows = seat_before.expected, seat_before.num_examples
-    header = check_upload(part.path, expected, rows, seat_before.max_norm)
+    header = _checked(blobs, part, begun)
     accepted = AcceptedOut(digest=part.digest, bytes_up=part.size)
     kept = safekeeping.keep(engine, blobs, part)
     with _still_there(assignment_id), writing(engine) as session:
@@ -221,5 +232,15 @@ def _accept(
         text, data = counting.count(seat, place)
         jobs.add_event(session, seat.job_id, now, "update", text, client=seat.client, **data)
         job_id = seat.job_id
-    queue.hint_advance(job_id)
+    if place is not None or not _waits_for_others(engine, job_id, seat.number):
+        queue.hint_advance(job_id)
     return accepted
+
+
+def _waits_for_others(engine: Engine, job_id: str, number: int) -> bool:
+    """Whether a synchronous round cannot close yet: then no coordinator need look at it.
+
+    Asked after the update's transaction: of several that end at once the last sees all the others.
+    """
+    with reading(engine) as session:
+        return rounds.has_work(session, job_id, number)

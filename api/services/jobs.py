@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi.concurrency import run_in_threadpool
@@ -12,12 +13,13 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.db import audit, jobs, removal, rounds
+from api.blobs import Blobs
+from api.db import audit, jobs, removal, rounds, series
 from api.db.session import reading, writing
 from api.db.tables import Job, Round
 from api.errors import ApiError, not_found
-from api.schemas import EventOut, JobOut, JobPage, RoundClientOut, RoundOut
-from api.services import estimates, projects, round_seats, views, waiting
+from api.schemas import EventOut, JobOut, JobPage, JobSort, RoundClientOut, RoundOut
+from api.services import estimates, eta, job_rows, projects, round_seats, views, waiting
 from api.services.callers import Caller, visible_job
 from api.services.projects import Place
 from api.settings import settings
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 async def submit(
-    engine: Engine, spec: JobSpec, place: Place | None = None, cloned_from: str | None = None
+    engine: Engine, blobs: Blobs, spec: JobSpec, place: Place, cloned_from: str | None = None
 ) -> JobOut:
     """Stores a job that was checked against its model, data and budget; SpecError if it cannot run.
 
@@ -38,8 +40,10 @@ async def submit(
     no room for one more open job.
     """
     aside = estimates.alone if is_limited(spec.budget) else run_in_threadpool
+    own = frozenset({place.project})
+    await run_in_threadpool(job_rows.prepare, engine, blobs, spec.data, own)
     checked = await aside(lambda: _checked(spec))
-    return await run_in_threadpool(_store, engine, checked, place or Place(), cloned_from)
+    return await run_in_threadpool(_store, engine, checked, place, cloned_from)
 
 
 def _checked(spec: JobSpec) -> Checked:
@@ -69,6 +73,7 @@ def _store(
     )
     with writing(engine) as session:
         projects.require_room(session, place.project, place.max_open_jobs)
+        job_rows.require(session, spec.data, place.project)
         audit.about(target=job.id, project=place.project)
         session.add(job)
         session.flush()
@@ -82,21 +87,27 @@ def _store(
     return made
 
 
-def page(
-    engine: Engine,
-    state: str | None,
-    after: str | None,
-    limit: int,
-    caller: Caller,
-    project: str | None = None,
-) -> JobPage:
-    """Jobs that the caller sees, newest first; ApiError 404 for the project of others."""
-    seen = projects.narrowed(caller, project)
+@dataclass(frozen=True)
+class Wanted:
+    """Which jobs a list shows, and with how many points of their curves."""
+
+    state: str | None = None
+    search: str = ""
+    sort: JobSort = "newest"
+    after: str | None = None
+    limit: int = 50
+    curve: int = 0
+
+
+def page(engine: Engine, caller: Caller, wanted: Wanted, project: str | None = None) -> JobPage:
+    """Jobs that the caller sees; ApiError 404 for the project of others."""
+    seen, limit = projects.narrowed(caller, project), wanted.limit
     with reading(engine) as session:
-        cursor = None if after is None else visible_job(session, caller, after)
-        found = jobs.page(session, state, cursor, limit + 1, seen)
+        cursor = None if wanted.after is None else visible_job(session, caller, wanted.after)
+        which = (wanted.state, wanted.search, wanted.sort, seen)
+        found = jobs.page(session, cursor, limit + 1, *which)
         shown = found[:limit]
-        items = _described(session, shown)
+        items = _described(session, shown, wanted.curve)
     return JobPage(items=items, next=shown[-1].id if len(found) > limit else None)
 
 
@@ -113,20 +124,20 @@ def _require(session: Session, job_id: str) -> Job:
     return job
 
 
-def _described(session: Session, found: Sequence[Job]) -> list[JobOut]:
-    traffic, now = jobs.traffic(session, [job.id for job in found]), time.time()
-    return [_with_waits(session, job, traffic.get(job.id, (0, 0, 0)), now) for job in found]
-
-
-def _with_waits(session: Session, job: Job, traffic: tuple[int, int, int], now: float) -> JobOut:
-    waits = waiting.waits_of(session, settings(), job, now)
-    metrics = _last_metrics(session, job)
-    return views.job_out(job, traffic, metrics, waits, waiting.sentence(waits))
-
-
-def _last_metrics(session: Session, job: Job) -> dict[str, float]:
-    closed = [r for r in rounds.all_of(session, job.id) if r.state == "closed" and r.metrics]
-    return closed[-1].metrics if closed else {}
+def _described(session: Session, found: Sequence[Job], curve: int = 0) -> list[JobOut]:
+    ids, now = [job.id for job in found], time.time()
+    traffic, closed = jobs.traffic(session, ids), series.last_closed(session, ids)
+    # of a curve without points only the last one is wanted, for the metrics
+    measured = series.measured(session, ids, max(1, curve))
+    outs = []
+    for job in found:
+        waits = waiting.waits_of(session, settings(), job, now)
+        own = measured.get(job.id, [])
+        out = views.job_out(job, traffic.get(job.id, (0, 0, 0)), own, bool(curve))
+        out.waiting, out.waiting_for = waits, waiting.sentence(waits)
+        out.eta = views.moment(eta.expected(job, closed.get(job.id), now))
+        outs.append(out)
+    return outs
 
 
 def cancel(engine: Engine, job_id: str) -> JobOut:
@@ -165,13 +176,14 @@ def gone(engine: Engine, job_ids: Sequence[str]) -> list[str]:
     return [job_id for job_id in job_ids if job_id not in known]
 
 
-def rounds_of(engine: Engine, job_id: str) -> list[RoundOut]:
-    """The rounds that were opened so far, in order."""
+def rounds_of(engine: Engine, job_id: str, last: int | None = None) -> list[RoundOut]:
+    """The rounds that were opened so far (of them the `last` newest), in order."""
     with reading(engine) as session:
-        job, rows = _require(session, job_id), rounds.all_of(session, job_id)
+        job, rows = _require(session, job_id), rounds.newest(session, job_id, last)
         late = of_stored(job.spec["rounds"]).buffered
-        seats = round_seats.by_round(rounds.seats(session, job_id), rows, late)
-        return [views.round_out(job, row, seats[row.number]) for row in rows if row.number > 0]
+        first = min((row.number for row in rows), default=1)
+        seats = round_seats.by_round(rounds.seats_from(session, job_id, first), rows, late)
+        return [views.round_out(job, row, seats[row.number]) for row in rows]
 
 
 def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientOut]:
@@ -183,7 +195,7 @@ def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientO
             raise not_found(f"round of job {job_id}", number)
         return [
             views.client_out(seat, job)
-            for seat in rounds.seats(session, job_id)
+            for seat in rounds.seats_about(session, job_id, number)
             if round_seats.concerns(seat, row)
         ]
 
@@ -197,3 +209,10 @@ def events(
         found = jobs.events(session, job_id, after, limit)
         ended = job.state not in jobs.OPEN_STATES and len(found) < limit
         return [views.event_out(event) for event in found], ended
+
+
+def newest_events(engine: Engine, job_id: str, limit: int) -> list[EventOut]:
+    """The last events of a job, oldest first."""
+    with reading(engine) as session:
+        _require(session, job_id)
+        return [views.event_out(event) for event in jobs.newest_events(session, job_id, limit)]

@@ -9,17 +9,19 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
+from api.blobs import Blobs
 from api.db import jobs, pauses, slots
 from api.db.session import reading, writing
 from api.db.tables import Job
 from api.errors import ApiError
 from api.schemas import JobOut
-from api.services import rules
+from api.services import job_rows, rules
 from api.services.callers import Caller
 from api.services.jobs import _require, get, submit
 from api.services.projects import Place, require_room
 from api.settings import Settings
 from fedkrso_core.clone import changed
+from fedkrso_core.data_spec import DataSpec
 from fedkrso_core.spec import parse
 
 
@@ -82,6 +84,8 @@ def start_again(session: Session, settings: Settings, job: Job, now: float) -> b
 def retry(engine: Engine, settings: Settings, job_id: str) -> JobOut:
     """Lets a failed job go on from its last closed round; ApiError 409 if it has not failed.
 
+    SpecError if rows that it names were uploaded and are deleted.
+
     Updates that were accepted in the failed round are kept; its other clients get fresh attempts,
     and the round a fresh deadline.
     """
@@ -92,6 +96,7 @@ def retry(engine: Engine, settings: Settings, job_id: str) -> JobOut:
         if job.state != "failed":
             raise _conflict(job, "retried", "only a failed job can be")
         require_room(session, job.project, settings.max_open_jobs)
+        job_rows.require(session, DataSpec.model_validate(job.spec["data"]), job.project)
         # what it stood still counts from when it was paused, if it failed in that
         job.stopped_at = job.stopped_at or job.finished_at or now
         job.state, job.errors = "queued", 0
@@ -112,13 +117,19 @@ def _retried_text(job: Job, number: int, kept: int, fresh: int) -> str:
 
 
 async def clone(
-    engine: Engine, settings: Settings, caller: Caller, job_id: str, changes: dict[str, Any]
+    engine: Engine,
+    blobs: Blobs,
+    settings: Settings,
+    caller: Caller,
+    job_id: str,
+    changes: dict[str, Any],
 ) -> JobOut:
     """Submits a job's file anew, with some fields changed; SpecError if it cannot run so."""
     with reading(engine) as session:
         job = _require(session, job_id)
         place = Place(job.project, caller.user, settings.max_open_jobs)
-    return await submit(engine, parse(changed(job.spec, changes)), place, cloned_from=job_id)
+    spec = parse(changed(job.spec, changes))
+    return await submit(engine, blobs, spec, place, cloned_from=job_id)
 
 
 def prioritize(engine: Engine, job_id: str, priority: int) -> JobOut:

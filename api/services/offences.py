@@ -15,7 +15,7 @@ from api.db import audit, externals, jobs
 from api.db.session import writing
 from api.db.tables import Assignment, External
 from api.errors import ApiError
-from api.services import enrolment
+from api.services import enrolment, external_views
 from api.services.callers import Caller
 
 _log = logging.getLogger("api.offences")
@@ -99,7 +99,7 @@ def release(engine: Engine, caller: Caller, client_id: str) -> ExternalOut:
         for job_id in affected:
             text = f"{row.name} was released from its quarantine"
             jobs.add_event(session, job_id, now, "released", text)
-        out = enrolment.out(session, row)
+        out = external_views.out(session, row)
     for job_id in affected:
         queue.hint_advance(job_id)
     return out

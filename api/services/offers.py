@@ -46,6 +46,7 @@ def _offer(session: Session, me: External, job: Job) -> OfferOut:
         state=job.state,  # type: ignore[arg-type]
         spec=job.spec,
         labels=job.labels or [],
+        base_sha256=job.base_sha256,
         client=place.client if place else None,
         places=_free(session, job),
         clients=clients.shares + len(others),
@@ -90,18 +91,29 @@ def join(engine: Engine, caller: Caller, job_id: str, num_examples: int) -> Join
 
 
 def refuse(engine: Engine, caller: Caller, job_id: str, reason: str) -> None:
-    """Notes that the client does not take part, and why; an event only if the reason is new."""
+    """Notes that the client does not take part, and why; an event only if the reason is new.
+
+    What it has of the job's work is over: the round goes on without it.
+    """
     now = time.time()
     with writing(engine) as session:
         me, _ = _mine(session, caller, job_id)
-        row = session.get(Refusal, (job_id, me.id))
-        if row is not None and row.reason == reason:
-            return
-        if row is None:
-            row = Refusal(job_id=job_id, external=me.id)
-            session.add(row)
-        row.reason, row.at = reason, now
-        jobs.add_event(session, job_id, now, "refused", f"{me.name} does not take part: {reason}")
+        why = f"client {me.name} does not take part: {reason}"
+        stopped = externals.stop_work(session, me.id, why, job_id)
+        _note_refusal(session, me, job_id, reason, now)
+    if stopped:
+        queue.hint_advance(job_id)
+
+
+def _note_refusal(session: Session, me: External, job_id: str, reason: str, now: float) -> None:
+    row = session.get(Refusal, (job_id, me.id))
+    if row is not None and row.reason == reason:
+        return
+    if row is None:
+        row = Refusal(job_id=job_id, external=me.id)
+        session.add(row)
+    row.reason, row.at = reason, now
+    jobs.add_event(session, job_id, now, "refused", f"{me.name} does not take part: {reason}")
 
 
 def _mine(session: Session, caller: Caller, job_id: str) -> tuple[External, Job]:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.access_schemas import ProjectChange, ProjectIn, ProjectOut
-from api.db import access, audit, externals
+from api.db import access, audit, externals, uploads
 from api.db.access import DEFAULT_PROJECT
 from api.db.session import reading, writing
 from api.db.tables import Member, Project
@@ -113,6 +113,8 @@ def remove(engine: Engine, name: str) -> None:
         if clients := externals.count_active(session, name):
             detail = f"project {name!r} has {clients} external clients: revoke them first"
             raise ApiError(409, "conflict", detail)
+        if files := uploads.count(session, name):
+            raise ApiError(409, "conflict", f"project {name!r} has {files} uploads: delete them")
         if name == DEFAULT_PROJECT:
             raise ApiError(409, "conflict", f"project {name!r} cannot be removed")
         access.remove_members(session, name)

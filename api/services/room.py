@@ -65,9 +65,9 @@ def require(settings: Settings, size: int | None) -> None:
 
 @asynccontextmanager
 async def told(
-    engine: Engine, settings: Settings, assignment_id: str, size: int | None
+    engine: Engine, settings: Settings, assignment_id: str | None, size: int | None
 ) -> AsyncIterator[None]:
-    """Answers 507 `no-room` where the block finds the disk full, and pauses the job."""
+    """Answers 507 `no-room` where the block finds the disk full, and pauses the job if any."""
     try:
         yield
     except OSError as error:
@@ -76,11 +76,14 @@ async def told(
         raise await run_in_threadpool(_refused, engine, settings, assignment_id, size) from error
 
 
-def _refused(engine: Engine, settings: Settings, assignment_id: str, size: int | None) -> ApiError:
-    with reading(engine) as session:
-        seat = session.get(Assignment, assignment_id)
-    if seat is not None:
-        pause(engine, settings, seat.job_id, size or 0)
+def _refused(
+    engine: Engine, settings: Settings, assignment_id: str | None, size: int | None
+) -> ApiError:
+    if assignment_id is not None:
+        with reading(engine) as session:
+            seat = session.get(Assignment, assignment_id)
+        if seat is not None:
+            pause(engine, settings, seat.job_id, size or 0)
     return ApiError(507, "no-room", _in_words(settings, size or 0))
 
 

@@ -29,11 +29,12 @@ class RoundSeats:
 def by_round(
     seats: Sequence[Assignment], rows: Sequence[Round], buffered: bool
 ) -> dict[int, RoundSeats]:
-    """A job's assignments by the number of the round."""
+    """A job's assignments by the number of the round, for the rounds that are given."""
     found = {row.number: RoundSeats() for row in rows}
     at_work = next((row.number for row in rows if row.state in OPEN), None)
     for seat in sorted(seats, key=lambda seat: (seat.client, seat.number)):
-        found[seat.number].begun.append(seat)
+        if seat.number in found:
+            found[seat.number].begun.append(seat)
         counted = seat.number if seat.counted_in is None else seat.counted_in
         if counted in found:  # else the update waits for a round that is not open yet
             found[counted].handed_in.append(seat)

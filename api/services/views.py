@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from api.db.jobs import OPEN_STATES
 from api.db.tables import Assignment, Event, Job, Round
-from api.schemas import Evaluation, EventOut, JobOut, RoundClientOut, RoundOut, WaitingOut
+from api.schemas import Evaluation, EventOut, JobOut, RoundClientOut, RoundOut
 from api.services import holdout, rules
 from api.services.round_seats import RoundSeats
 from fedkrso_core.rounds_spec import of_stored
@@ -27,12 +27,13 @@ def moment(seconds: float | None) -> datetime | None:
 def job_out(
     job: Job,
     traffic: tuple[int, int, int],
-    metrics: dict[str, float],
-    waiting: Sequence[WaitingOut] = (),
-    waiting_for: str | None = None,
+    measured: Sequence[tuple[int, dict[str, float]]],
+    with_curve: bool = False,
 ) -> JobOut:
-    """A job with the totals of its assignments."""
+    """A job with the totals of its assignments and, in order, some of its measured rounds."""
     up, down, peak = traffic
+    task = _task(job)
+    curve = [(at, m[task["headline"]]) for at, m in measured if task["headline"] in m]
     return JobOut(
         id=job.id,
         project=job.project,
@@ -40,22 +41,22 @@ def job_out(
         name=job.name,
         state=job.state,  # type: ignore[arg-type]
         reason=job.reason,
-        waiting_for=waiting_for,
-        waiting=list(waiting),
         priority=job.priority,
         method=job.spec["method"]["name"],
         model=job.spec["model"],
-        **_task(job),
+        **task,
         rounds=job.rounds,
         rounds_closed=job.rounds_closed,
-        metrics=metrics,
+        metrics=measured[-1][1] if measured else {},
         bytes_up=up,
         bytes_down=down,
         peak_memory_bytes=peak,
         created_at=moment(job.created_at),
         started_at=moment(job.started_at),
         finished_at=moment(job.finished_at),
+        base_sha256=job.base_sha256,
         model_sha256=job.model_sha256,
+        curve=curve if with_curve else [],
         spec=job.spec,
     )
 
@@ -118,10 +119,12 @@ def client_out(seat: Assignment, job: Job) -> RoundClientOut:
         holdout=(seat.holdout or {}).get("metrics", {}),
         bytes_up=seat.bytes_up,
         bytes_down=seat.bytes_down,
+        checkpoint=seat.checkpoint_round,
         bytes_lost=seat.bytes_lost,
         bytes_up_lost=seat.bytes_up_lost,
         peak_memory_bytes=seat.peak_memory_bytes,
         seconds={} if seat.train_s is None else {"train": seat.train_s},
+        offered_at=moment(seat.created_at),
         leased_at=moment(seat.leased_at),
         heartbeat_at=moment(seat.heartbeat_at),
         done_at=moment(seat.done_at),

@@ -10,16 +10,19 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api import queue
-from api.assignment_schemas import AssignmentOut, LeaseOut, MemoryOut, StateOut
-from api.db import jobs, rounds
+from api.assignment_schemas import AssignmentOut, CheckpointOut, LeaseOut, MemoryOut, StateOut
+from api.db import jobs, journal, rounds
+from api.db.journal import Stored
 from api.db.session import reading, writing
-from api.db.tables import Assignment, Client, External, Job, Round
+from api.db.tables import Assignment, Client, External, Job
 from api.errors import ApiError, not_found
 from api.services import rules
 from api.services.keys import hash_of, same
 from api.services.pace import pace
 from api.settings import Settings
 from api.settings import settings as of_process
+from fedkrso_core.data_spec import DataSpec
+from fedkrso_core.uploads import Uploaded, named_in
 from telemetry import facts
 from telemetry.redact import redact
 
@@ -43,13 +46,16 @@ def claim(
             worker = session.get_one(External, external).name
             # it may have come back with other rows since the round opened
             seat.num_examples = session.get_one(Client, (seat.job_id, seat.client)).num_examples
+        before = seat.worker if seat.attempt else None
         seat.state, seat.worker, seat.attempt = "leased", worker, seat.attempt + 1
         seat.lease_hash, seat.lease_until = hash_of(token), now + settings.lease_s
         seat.leased_at = seat.heartbeat_at = now
         seat.step, seat.error = 0, None
         seat.bytes_lost, seat.bytes_down = seat.bytes_lost + seat.bytes_down, 0
-        text = f"Client {seat.client} was given to {worker} (round {seat.number})"
-        jobs.add_event(session, seat.job_id, now, "leased", text, client=seat.client)
+        again = f" after {before}" if before else ""
+        text = f"Client {seat.client} was given to {worker}{again} (round {seat.number})"
+        place = {"client": seat.client, "round": seat.number}
+        jobs.add_event(session, seat.job_id, now, "leased", text, **place)
         facts.note(worker=worker, **about(seat))
         found = _assignment_out(session, seat, token, settings.lease_s)
         found.external = external is not None
@@ -70,9 +76,8 @@ def _assignment_out(
     session: Session, seat: Assignment, token: str, lease_s: float
 ) -> AssignmentOut:
     job = session.get_one(Job, seat.job_id)
-    states = [
-        r for r in rounds.all_of(session, job.id) if seat.needs_from <= r.number < seat.number
-    ]
+    found = journal.since(session, job.id, seat.needs_from)
+    states = [r for r in found if r.number < seat.number]
     return AssignmentOut(
         id=seat.id,
         job=job.id,
@@ -82,6 +87,7 @@ def _assignment_out(
         lease_s=lease_s,
         spec=job.spec,
         data_sha256=job.data_sha256,
+        base_sha256=job.base_sha256,
         labels=job.labels or [],
         num_examples=seat.num_examples,
         states=[
@@ -93,8 +99,17 @@ def _assignment_out(
             )
             for r in states
         ],
+        checkpoint=_checkpoint_out(seat, found),
         memory=_memory_out(session.get_one(Client, (job.id, seat.client))),
     )
+
+
+def _checkpoint_out(seat: Assignment, stored: Sequence[Stored]) -> CheckpointOut | None:
+    for row in stored:
+        if row.number == seat.checkpoint_round and row.checkpoint_digest is not None:
+            size = row.checkpoint_size or 0
+            return CheckpointOut(round=row.number, digest=row.checkpoint_digest, size=size)
+    return None
 
 
 def _memory_out(client: Client) -> MemoryOut | None:
@@ -154,26 +169,49 @@ def stale(seat: Assignment) -> ApiError:
 def fetch_state(
     engine: Engine, assignment_id: str, token: str, digest: str, sent: bool = True
 ) -> int:
-    """Size of a state of the assignment's journal; counts its bytes as sent down if they are.
+    """Size of a state of the assignment's journal, or of the checkpoint that it was offered.
 
-    States that the client was sent in an earlier round count as `bytes_lost`: it is the worker
-    that forgot them, not the method that needs them. So does what is sent once more in this round.
+    Counts its bytes as sent down if they are. States that the client was sent in an earlier round
+    count as `bytes_lost`: it is the worker that forgot them, not the method that needs them. So
+    does what is sent once more in this round.
     """
     with writing(engine) as session:
         seat = leased(session, assignment_id, token)
-        journal = rounds.all_of(session, seat.job_id)
-        for row in journal:
-            if row.digest == digest and seat.needs_from <= row.number < seat.number:
+        stored = journal.since(session, seat.job_id, seat.needs_from)
+        offered = _checkpoint_out(seat, stored)
+        if offered is not None and offered.digest == digest:
+            if sent:
+                _count_down(seat, offered.size, True, stored)
+            return offered.size
+        for row in stored:
+            if row.digest == digest and row.number < seat.number:
                 if sent:
-                    _count_down(seat, row, journal)
+                    _count_down(seat, row.size or 0, row.number >= seat.lacks_from, stored)
                 return row.size or 0
     raise not_found(f"state of assignment {assignment_id}", digest)
 
 
-def _count_down(seat: Assignment, sent: Round, journal: Sequence[Round]) -> None:
-    size = sent.size or 0
-    lacking = sum(r.size or 0 for r in journal if seat.lacks_from <= r.number < seat.number)
-    first_time = min(size, lacking - seat.bytes_down) if sent.number >= seat.lacks_from else 0
+def uploaded_rows(
+    engine: Engine, assignment_id: str, token: str, source: str, external: str | None
+) -> Uploaded:
+    """An upload that the assignment's job names; ApiError 404 for any other.
+
+    Also for an external client, which has rows of its own and is given no others. No byte of it is
+    counted: the rows are where the client is, a method does not send them.
+    """
+    with writing(engine) as session:
+        seat = leased(session, assignment_id, token)
+        data = DataSpec.model_validate(session.get_one(Job, seat.job_id).spec["data"])
+    found = Uploaded.of(source)
+    if found is None or external is not None or source not in named_in(data).values():
+        raise not_found(f"upload of assignment {assignment_id}", source)
+    return found
+
+
+def _count_down(seat: Assignment, size: int, lacked: bool, stored: Sequence[Stored]) -> None:
+    # a checkpoint is offered only where it is less than this
+    lacking = sum(r.size or 0 for r in stored if seat.lacks_from <= r.number < seat.number)
+    first_time = min(size, lacking - seat.bytes_down) if lacked else 0
     seat.bytes_down += first_time
     seat.bytes_lost += size - first_time
 
@@ -204,4 +242,5 @@ def release(session: Session, seat: Assignment, reason: str, max_attempts: int) 
     seat.state = "pending" if seat.attempt < max_attempts else "failed"
     which = f"round {seat.number}, attempt {seat.attempt}"
     text = f"Client {seat.client} lost its lease ({which}): {reason}"
-    jobs.add_event(session, seat.job_id, now, "lease-lost", text, client=seat.client)
+    place = {"client": seat.client, "round": seat.number}
+    jobs.add_event(session, seat.job_id, now, "lease-lost", text, **place)

@@ -12,14 +12,14 @@ from dashboard.settings import Settings, read_settings
 from dashboard.words import plain
 
 REFRESH_S = 2.0
-# where a session keeps the key that was typed; not the name of an input, which the page would show
+# where a session keeps the key that it signed in with; not an input's, which the page would show
 KEY = "api-key"
 
 
 def settings() -> Settings:
-    """The server of the environment, and its key or else the one that this session typed."""
+    """The server of the environment, and the key that this session signed in with, or else its."""
     given = read_settings()
-    return Settings(given.server, given.api_key or st.session_state.get(KEY, ""))
+    return Settings(given.server, st.session_state.get(KEY) or given.api_key)
 
 
 def api() -> ApiClient:
@@ -46,7 +46,7 @@ def _advice(status: int) -> str:
     match status:
         case 0:
             return " Is it running? This page goes on trying."
-        case 401 if not read_settings().api_key:
+        case 401 if KEY in st.session_state:
             return " Sign out, and sign in with another key."
         case 401:
             return " Set FEDKRSO_API_KEY to a key that the server knows and start this again."

@@ -11,9 +11,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import forecast, words
+from dashboard.access_api import ClientsApi
 from dashboard.api_client import ApiProblem
 from dashboard.charts import memory_parts, parts_caption
-from dashboard.components.connection import api, show
+from dashboard.components.connection import api, problems_shown, show
 from dashboard.refusal import REFUSAL, Refusal
 
 Json = dict[str, Any]
@@ -56,26 +57,36 @@ def take_answer() -> None:
 
 
 def draw_estimate(job: Json, values: Mapping[str, Any], labels: Mapping[str, str]) -> None:
-    """A button, and the forecast of the job as it was when it was pressed last.
+    """A button, and the forecast of the job; once it was pressed, it follows the form.
 
-    It takes the server some seconds, so it is not asked at each change; and it is asked in a
-    thread, so that the form can be used meanwhile. `labels` are those of the inputs, by path.
+    It takes the server some seconds, so that there is one question at a time, asked in a thread:
+    the form can be used meanwhile. `labels` are those of the inputs, by path.
     """
     waiting = ASKED in st.session_state
     st.subheader("Estimate", anchor=False)
     everything = st.toggle("Compare with all methods", key="estimate-all")
-    if st.button("Estimate", key="estimate-job", disabled=waiting, width="stretch"):
-        client, methods = api(), "all" if everything else ""
+    follows = st.toggle("Follow the form", True, key="estimate-follows")
+    pressed = st.button("Estimate", key="estimate-job", disabled=waiting, width="stretch")
+    answered: Answered | None = st.session_state.get(ANSWERED)
+    changed = answered is not None and answered.job != job
+    if pressed or (follows and changed and not waiting):
+        client, methods = api(), "all" if everything else _beside(job)
         answer = _in_background(lambda: client.estimate(job, methods))
         st.session_state[ASKED] = Asked(job, dict(values), answer)
         st.rerun()
     with st.container(key="estimate"):
         if waiting:
             _await()
-        elif answered := st.session_state.get(ANSWERED):
+        if answered is not None:
             _draw_answer(answered, job, labels)
-        else:
+        elif not waiting:
             st.caption("What the job will send, hold and take, before it starts.")
+
+
+def _beside(job: Json) -> str:
+    """What a job's method is always compared with: full fine-tuning and LoRA."""
+    own = job.get("method", {}).get("name")
+    return ",".join(name for name in forecast.YARDSTICKS if name != own)
 
 
 def _in_background(ask: Callable[[], Json]) -> Future[Json]:
@@ -125,10 +136,20 @@ def _draw_own(said: Json, job: Json, labels: Mapping[str, str]) -> None:
     st.caption(words.plain(forecast.whole_job(own)))
     for line in forecast.fits(said, job.get("budget", {}), labels):
         st.markdown(line)
+    _draw_small_clients(own, job)
     _draw_memory(forecast.able(said))
     if lines := forecast.precisions(own, job.get("local", {}).get("precision")):
         st.markdown("**Other precisions**")
         st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _draw_small_clients(own: Json, job: Json) -> None:
+    """Warns of registered clients without the memory for the job, if it is for such clients."""
+    if not job.get("clients", {}).get("external"):
+        return
+    with problems_shown():
+        if warning := forecast.too_small(own, ClientsApi(api()).clients()):
+            st.warning(words.plain(warning))
 
 
 def _draw_memory(able: Sequence[Mapping[str, Any]]) -> None:
@@ -140,13 +161,13 @@ def _draw_memory(able: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw_others(said: Json) -> None:
-    st.markdown("**All methods, a client in a round**")
+    st.markdown("**Side by side, a client in a round**")
     table = forecast.comparison(forecast.able(said))
     st.dataframe(
         table,
         hide_index=True,
         key="estimate-methods",
-        alt="Estimates of all methods",
+        alt="Estimates of the methods",
         column_config={
             name: st.column_config.NumberColumn(format="%.2f")
             for name in table.columns

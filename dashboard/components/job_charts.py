@@ -7,21 +7,20 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.charts import Figure, figures
-from dashboard.views import rounds_frame
+from dashboard import words
+from dashboard.components.figure import draw_figure
+from dashboard.job_figures import figures
+from dashboard.job_views import series_frame
+
+Json = Mapping[str, Any]
 
 
-def draw_charts(rounds: Sequence[Mapping[str, Any]], total: int, headline: str) -> None:
+def draw_charts(job: Json, points: Sequence[Json]) -> None:
     """Two charts in a row, each with its current value in words under it."""
-    drawn = figures(rounds_frame(rounds, headline), total, headline)
-    for row in (drawn[:2], drawn[2:]):
+    headline, limit = words.headline(job), (job["spec"].get("budget") or {}).get("memory")
+    drawn = figures(series_frame(points, headline), job["rounds"], headline, limit)
+    for row in (drawn[:2], drawn[2:4]):
         for column, figure in zip(st.columns(2), row, strict=True):
             with column:
-                _draw(figure)
-
-
-def _draw(figure: Figure) -> None:
-    with st.container(key=f"chart-{figure.key}"):
-        st.markdown(f"**{figure.title}**")
-        st.altair_chart(figure.chart, width="stretch", key=f"vega-{figure.key}", alt=figure.caption)
-        st.caption(figure.caption)
+                draw_figure(figure)
+    draw_figure(drawn[4])

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.components import field_input
+from dashboard.components import field_input, row_upload
 from dashboard.form_field import Field, complaints
 from dashboard.forms import MORE, by_section, job_fields, suggest
 from dashboard.refusal import Refusal
@@ -21,12 +21,13 @@ KEY = "field-"
 
 @dataclass(frozen=True)
 class Choices:
-    """What the server offers: the job's schema, its methods, models and data sets."""
+    """What the server offers: the job's schema, its methods, models, data sets and uploads."""
 
     schema: Json
     methods: list[Json]
     models: list[str]
     datasets: list[str]
+    uploads: list[Json]
 
 
 def form_fields(choices: Choices) -> list[Field]:
@@ -37,29 +38,36 @@ def form_fields(choices: Choices) -> list[Field]:
         if str(key).startswith(KEY)
     }
     found = job_fields(choices.schema, choices.methods, chosen)
-    return suggest(found, {"model": choices.models, "data.train": choices.datasets})
+    rows = [*choices.datasets, *row_upload.sources(choices.uploads)]
+    return suggest(found, {"model": choices.models, "data.train": rows})
 
 
-def draw_form(found: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]:
+def draw_form(
+    found: Sequence[Field], refusal: Refusal | None, uploads: Sequence[Json]
+) -> dict[str, Any]:
     """Draws every input in its section and returns the values by path."""
     values: dict[str, Any] = {}
     for section, inputs in by_section(found).items():
         if section == MORE:
             with st.expander(MORE, expanded=_has_errors(inputs, refusal), key="more-options"):
-                values |= _draw_inputs(inputs, refusal)
+                values |= _draw_inputs(inputs, refusal, uploads)
             continue
         st.subheader(section, anchor=False)
-        values |= _draw_inputs(inputs, refusal)
+        values |= _draw_inputs(inputs, refusal, uploads)
     return values
 
 
-def _draw_inputs(inputs: Sequence[Field], refusal: Refusal | None) -> dict[str, Any]:
+def _draw_inputs(
+    inputs: Sequence[Field], refusal: Refusal | None, uploads: Sequence[Json]
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for row in _rows(inputs):
         wide = row[0].kind == WIDE
         for column, field in zip(st.columns(1 if wide else PER_ROW), row, strict=False):
             with column:
                 values[field.path] = _draw_input(field, refusal)
+                if field.path in row_upload.SOURCES:
+                    row_upload.draw_upload(field, values[field.path], uploads)
     return values
 
 

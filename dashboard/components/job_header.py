@@ -26,9 +26,11 @@ def draw_header(job: Json, now: datetime) -> None:
         st.caption(words.plain(what), width="content")
         if may_act():
             draw_actions(job)
-    st.progress(*words.progress(job))
+    share, text = words.progress(job)
+    st.progress(share, words.sentence([text, words.remaining(job, now)]))
     if job["state"] == "failed":
-        st.error(words.plain(job.get("reason") or "The job failed; no reason was given."))
+        reason = job.get("reason") or "The job failed; no reason was given."
+        st.error(f"{words.plain(reason)}\n\n{words.plain(words.advice(job))}")
     elif stopped := words.stopped(job):
         st.warning(words.plain(stopped))
     elif waiting := words.waiting(job):

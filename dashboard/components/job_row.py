@@ -8,17 +8,18 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import words
+from dashboard import job_list, words
+from dashboard.components import ticked
 from dashboard.components.state_badge import draw_state
 
-# on a phone: the name, then state and progress, then the four figures, a line each
-NAME_WIDTH, STATE_WIDTH, PROGRESS_WIDTH, CELL_WIDTH = 230, 92, 220, 70
+# on a phone: the name, then state and progress, then the figures, a line each
+NAME_WIDTH, STATE_WIDTH, PROGRESS_WIDTH, FIGURES_WIDTH = 300, 84, 190, 420
 # a page link has this much room before its text
 INDENT = "&nbsp;&nbsp;&nbsp;"
 
 
 def draw_row(job: Mapping[str, Any], now: datetime) -> None:
-    """Name, state, progress and figures; the name leads to the job's page."""
+    """A box to tick it, name, state, progress and figures; the name leads to the job's page."""
     with st.container(
         border=True,
         horizontal=True,
@@ -26,29 +27,21 @@ def draw_row(job: Mapping[str, Any], now: datetime) -> None:
         vertical_alignment="center",
         key=f"job-{job['id']}",
     ):
-        _draw_name(job, now)
+        with st.container(horizontal=True, vertical_alignment="center", width=NAME_WIDTH):
+            ticked.draw_box(job)
+            _draw_name(job, now)
         with st.container(width=STATE_WIDTH):
             draw_state(job["state"])
-        share, text = words.progress(job)
+        share, text = job_list.progress(job, now)
         st.progress(share, text, width=PROGRESS_WIDTH)
-        metric = words.headline(job)
-        _draw_cell(metric, words.metric(job["metrics"], metric))
-        _draw_cell("up", words.size(job["bytes_up"]))
-        _draw_cell("down", words.size(job["bytes_down"]))
-        _draw_cell("peak mem.", words.size(job["peak_memory_bytes"] or None))
+        st.html(job_list.figures(job), width=FIGURES_WIDTH)
 
 
 def _draw_name(job: Mapping[str, Any], now: datetime) -> None:
-    with st.container(width=NAME_WIDTH, gap=None):
+    with st.container(width=NAME_WIDTH - 45, gap=None):
         st.page_link(
             "screens/job.py",
             label=f"**{words.plain(job['name'])}**",
             query_params={"job": job["id"]},
         )
-        created = words.ago(job["created_at"], now)
-        what = words.sentence([words.whose(job), job["method"], job["model"], created])
-        st.caption(f"{INDENT}{words.plain(what)}")
-
-
-def _draw_cell(label: str, value: str) -> None:
-    st.markdown(f"**{value}**  \n:small[:gray[{label}]]", width=CELL_WIDTH)
+        st.caption(f"{INDENT}{job_list.under_name(job, now)}")

@@ -9,7 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from dashboard import words
+from dashboard.components import job_snapshot
 from dashboard.components.connection import api, problems_shown
+from dashboard.components.figure import draw_figure
+from dashboard.components.job_snapshot import ROUNDS, Snapshot
+from dashboard.job_views import extremes
+from dashboard.timeline import timeline_frame
+from dashboard.timeline_figure import timeline_figure
 from dashboard.views import clients_table, events_text, newest_round, rounds_table
 
 Json = Mapping[str, Any]
@@ -26,23 +33,29 @@ def draw_rounds(rounds: Sequence[Json]) -> None:
         st.caption("No round has been opened yet.")
         return
     _show(rounds_table(rounds), "rounds", "Rounds, newest first")
+    if rounds[0]["round"] > 1:
+        st.caption(f"The newest {ROUNDS}; the charts show all of them.")
 
 
-def draw_clients(job: str, rounds: Sequence[Json], now: datetime) -> None:
-    """What each client of a round is doing; the newest round unless one is chosen."""
-    newest = newest_round(rounds)
+def draw_round(job: Json, snapshot: Snapshot, now: datetime) -> None:
+    """The clients of a round: what each did when, and in a table; the newest unless chosen."""
+    newest = newest_round(snapshot.rounds)
     if newest is None:
         return
     st.subheader("Clients", anchor=False)
-    numbers = sorted((item["round"] for item in rounds), reverse=True)
-    choice = st.selectbox("Clients of round", [NEWEST, *numbers], key="clients-round", width=200)
+    options: list[str | int] = [NEWEST, *range(newest, 0, -1)]
+    choice = st.selectbox("Clients of round", options, key="clients-round", width=200)
     number = newest if choice == NEWEST else int(choice)
     with problems_shown():
-        table = clients_table(api().clients(job, number), now)
-        if table.empty:
+        clients = job_snapshot.clients(api(), job["id"], number)
+        if not clients:
             st.caption(f"Round {number} has no clients yet.")
             return
-        _show(table, "clients", f"Clients of round {number}")
+        frame = timeline_frame(clients, snapshot.events, number, now)
+        draw_figure(timeline_figure(frame, clients))
+        if standing_out := extremes(clients):
+            st.caption(words.plain(words.sentence(standing_out)))
+        _show(clients_table(clients, now), "clients", f"Clients of round {number}")
 
 
 def draw_events(events: Sequence[Json]) -> None:
@@ -51,8 +64,11 @@ def draw_events(events: Sequence[Json]) -> None:
     if not events:
         st.caption("Nothing has happened yet.")
         return
+    quiet = st.checkbox(
+        "Leave out routine", key="events-quiet", help="Clients that get work and hand it in"
+    )
     with st.container(height=EVENTS_HEIGHT, key="events"):
-        st.markdown(events_text(events))
+        st.markdown(events_text(events, quiet) or "Nothing but routine.")
 
 
 def _show(table: pd.DataFrame, key: str, alt: str) -> None:

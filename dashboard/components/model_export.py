@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import streamlit as st
 
 from dashboard.components.connection import api, problems_shown
+from dashboard.components.job_snapshot import known
+from dashboard.views import closed_rounds
 
 READY = "model-zip"
 NEWEST = "the newest"
@@ -28,12 +28,16 @@ class ReadyModel:
 
 
 @st.fragment
-def draw_export(job: Mapping[str, Any], closed: Sequence[int]) -> None:
+def draw_export(job_id: str) -> None:
     """Choice of a round, a button that fetches its model, and the download.
 
     A fragment of its own beside the one that refreshes itself: a large zip is then not hashed
-    every two seconds.
+    every two seconds. It knows what that one has read.
     """
+    snapshot = known(job_id)
+    if snapshot is None:
+        return
+    job, closed = snapshot.job, closed_rounds(snapshot.job)
     st.subheader("Model", anchor=False)
     if not closed:
         st.caption("There is a model to download as soon as a round is closed.")

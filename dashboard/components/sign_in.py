@@ -1,28 +1,36 @@
-"""Who uses this session: the key of the environment, or the one that was typed in.
+"""Who uses this session: the key of the environment, one that was typed in, or a user by name.
 
-A typed key lives in Streamlit's session on the server. It is never in the page, its address or the
-browser's storage, so that a reloaded page asks for it again.
+By name only where the environment has an admin's key, that is where whoever sees the page could do
+everything anyway: it makes a key for that user, for some hours. Such a key, and a typed one, live
+in Streamlit's session on the server. They are never in the page, its address or the browser's
+storage, so that a reloaded page asks again.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
 
+from dashboard.access_api import AdminApi
 from dashboard.api_client import ApiClient, ApiProblem
 from dashboard.components import connection
 from dashboard.components.connection import KEY, api
+from dashboard.navigation import ACTING
 from dashboard.settings import Settings, read_settings
 from dashboard.words import plain, sentence
 
 Json = dict[str, Any]
 ME = "me"
 INPUT = "sign-in-key"
+NAME = "sign-in-name"
+# the id of the key that was made for a user who signed in by name
+MADE = "sign-in-made"
+DAYS = 1
 # a change of role shows after this
 REMEMBER_S = 60.0
-ACTING = ("operator", "admin")
 
 
 def signed_in() -> bool:
@@ -43,10 +51,15 @@ def me() -> Json | None:
     return found
 
 
+def role() -> str | None:
+    """viewer, operator or admin; None while the server does not say."""
+    known = me()
+    return None if known is None else str(known["role"])
+
+
 def may_act() -> bool:
     """Whether submit, cancel and the like are offered; the server decides all the same."""
-    known = me()
-    return known is None or known["role"] in ACTING
+    return role() in (None, *ACTING)
 
 
 def draw_sign_in() -> None:
@@ -81,10 +94,42 @@ def _said(problem: ApiProblem) -> str:
 
 
 def draw_who() -> None:
-    """Who is signed in, and the way out for somebody who typed a key."""
+    """Who is signed in, the way out, and the way to be somebody else."""
     known = me()
     if known is not None and known["user"]:
         st.caption(plain(sentence([known["user"], known["role"]])), width="content")
-    if not read_settings().api_key and st.button("Sign out", key="sign-out", type="tertiary"):
-        st.session_state.clear()
-        st.rerun()
+    if KEY in st.session_state:
+        if st.button("Sign out", key="sign-out", type="tertiary"):
+            _forget()
+    elif role() == "admin":
+        _draw_by_name()
+
+
+def _draw_by_name() -> None:
+    with st.popover("Sign in by name", key="sign-in-by-name", type="tertiary"):
+        given = st.text_input("User name", key=NAME)
+        st.caption("Your jobs bear this name, and you may do what this user may.")
+        if st.button("Sign in", key="sign-in-as", type="primary") and given.strip():
+            _become(given.strip())
+
+
+def _become(user: str) -> None:
+    try:
+        made = AdminApi(api()).make_key(user, "user", "dashboard", DAYS)
+    except ApiProblem as problem:
+        st.error(plain(problem.detail))
+        return
+    st.session_state[MADE] = made["id"]
+    st.session_state[KEY] = made["key"]
+    st.session_state.pop(ME, None)
+    st.rerun()
+
+
+def _forget() -> None:
+    """Ends the session; a key that was made for it ends too."""
+    made = st.session_state.get(MADE)
+    if made is not None:
+        with suppress(ApiProblem):
+            AdminApi(api()).revoke_key(made)  # everybody may revoke their own
+    st.session_state.clear()
+    st.rerun()

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import streamlit as st
 import yaml
 
-from dashboard import views, words
+from dashboard import words
 from dashboard.api_client import ApiProblem
 from dashboard.components import job_snapshot
 from dashboard.components.connection import REFRESH_S, api, problems_shown, show
 from dashboard.components.job_charts import draw_charts
 from dashboard.components.job_header import draw_header, draw_tiles
 from dashboard.components.job_snapshot import Snapshot
-from dashboard.components.job_tables import draw_clients, draw_events, draw_rounds
+from dashboard.components.job_tables import draw_events, draw_round, draw_rounds
 from dashboard.components.model_export import draw_export
 
 
@@ -27,9 +27,8 @@ def page() -> None:
     snapshot = job_snapshot.known(job)
     live = snapshot is None or words.is_live(snapshot.job)
     st.fragment(_job, run_every=REFRESH_S if live else None)(job, live)
-    snapshot = job_snapshot.known(job)
-    if snapshot is not None:
-        draw_export(snapshot.job, _closed(snapshot))
+    if job_snapshot.known(job) is not None:
+        draw_export(job)
 
 
 def _job(job: str, live: bool) -> None:
@@ -41,17 +40,17 @@ def _job(job: str, live: bool) -> None:
         _draw_stale(job)
         return
     turned = live != words.is_live(snapshot.job)  # it ended, or a retry brought it back
-    if turned or _closed(before) != _closed(snapshot):
-        # the whole page once more: what is outside of this fragment changes too
-        st.rerun()
+    if turned or _has_model(before) != _has_model(snapshot):
+        # what is outside of this fragment changes too
+        job_snapshot.rerun_page()
     now = datetime.now(UTC)
     _draw_progress(snapshot, now)
-    draw_clients(job, snapshot.rounds, now)
+    draw_round(snapshot.job, snapshot, now)
     _draw_rest(snapshot)
 
 
-def _closed(snapshot: Snapshot | None) -> list[int]:
-    return views.closed_rounds(snapshot.rounds) if snapshot else []
+def _has_model(snapshot: Snapshot | None) -> bool:
+    return snapshot is not None and snapshot.job["rounds_closed"] > 0
 
 
 def _draw_stale(job: str) -> None:
@@ -63,17 +62,17 @@ def _draw_stale(job: str) -> None:
 
 
 def _draw_progress(snapshot: Snapshot, now: datetime) -> None:
-    job, rounds = snapshot.job, snapshot.rounds
+    job = snapshot.job
     draw_header(job, now)
     draw_tiles(job, now)
-    draw_charts(rounds, job["rounds"], words.headline(job))
-    draw_rounds(rounds)
+    draw_charts(job, snapshot.points)
+    draw_rounds(snapshot.rounds)
 
 
 def _draw_rest(snapshot: Snapshot) -> None:
     draw_events(snapshot.events)
     with st.expander("Job file", key="job-file"):
-        st.code(yaml.safe_dump(snapshot.job["spec"], sort_keys=False), language="yaml")
+        st.code(yaml.safe_dump(snapshot.job["spec"], sort_keys=False), language=None)
 
 
 @st.fragment(run_every=REFRESH_S)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import streamlit as st
-import yaml
 
 from dashboard.api_client import ApiClient, ApiProblem
 from dashboard.components.connection import REFRESH_S, api, show
+from dashboard.components.division_panel import draw_division
 from dashboard.components.estimate_panel import draw_estimate, take_answer
+from dashboard.components.job_file import draw_job_file
 from dashboard.components.job_form import Choices, draw_form, form_fields
 from dashboard.components.sign_in import me
 from dashboard.form_field import Field
@@ -39,11 +40,13 @@ def page() -> None:
             st.error(refusal.summary(found))
     form, beside = st.columns([FORM, BESIDE], gap="large")
     with form:
-        values = draw_form(found, refusal)
+        values = draw_form(found, refusal, choices.uploads)
         job = nest(found, values)
         _draw_end(job, values)
     with beside:
-        draw_estimate(job, values, {field.path: field.label for field in found})
+        labels = {field.path: field.label for field in found}
+        draw_estimate(job, values, labels)
+        draw_division(job, labels)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -57,9 +60,8 @@ def _await_server() -> None:
 
 
 def _draw_end(job: dict[str, Any], values: dict[str, Any]) -> None:
-    with st.expander("As a job file", key="job-file"):
-        st.code(yaml.safe_dump(job, sort_keys=False), language="yaml")
     project = _draw_project()
+    draw_job_file(job, project)
     if st.button("Submit job", type="primary", key="submit-job"):
         _submit(job, values, project)
     if REFUSAL in st.session_state:
@@ -96,6 +98,7 @@ def _choices(client: ApiClient) -> Choices:
         client.methods(),
         [model["name"] for model in client.models()],
         [dataset["name"] for dataset in client.datasets()],
+        client.uploads(),
     )
 
 

@@ -5,6 +5,7 @@
     hf:ORG/NAME[/CONFIG][:SPLIT]  a data set of the hub, e.g. hf:nyu-mll/glue/sst2
     hf:SHORT[/CONFIG][:SPLIT]     the same by a short name of SHORT_NAMES, e.g. hf:glue/sst2
     hf:/FOLDER[:SPLIT]            a local folder of data files, or one of Dataset.save_to_disk
+    upload:SHA256.ENDING          a file that was uploaded to the service, see fedkrso_core/uploads
 
 So the part before the first slash is an organisation unless SHORT_NAMES lists it, and the split
 begins at the first colon. Tables of Parquet files and of the hub are cached under
@@ -21,9 +22,9 @@ from typing import Any
 from fedkrso_core.data import files, pydocs
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.home import home
+from fedkrso_core.uploads import ENDINGS, PREFIX, Uploaded, ending_of
 
 BUILTIN = {"pydocs": "Docstrings of Python's standard library in 8 areas (the built-in data set)"}
-ENDINGS = (*files.READERS, ".parquet")
 SHORT_NAMES = {
     "glue": "nyu-mll/glue",
     "super_glue": "aps/super_glue",
@@ -52,11 +53,16 @@ def read(source: str, where: str, split: str) -> Table:
     """
     if source in BUILTIN:
         return _read_builtin(source)
-    form = _read_hub if source.startswith("hf:") else _read_file
-    table = form(source, where, split)
+    table = _form(source)(source, where, split)
     if table.rows == 0:
         raise _refused(where, source, f"{source} has no rows")
     return table
+
+
+def _form(source: str) -> Callable[[str, str, str], Table]:
+    if source.startswith(PREFIX):
+        return _read_upload
+    return _read_hub if source.startswith("hf:") else _read_file
 
 
 def _read_builtin(source: str) -> Table:
@@ -72,19 +78,49 @@ def _read_builtin(source: str) -> Table:
 
 def _read_file(source: str, where: str, _split: str) -> Table:
     path = Path(source).expanduser()
-    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+    ending = ending_of(path.name)
     if ending is None:
         allowed = f"{', '.join(BUILTIN)}, a file ending in {', '.join(ENDINGS)}, or hf:NAME"
         raise _refused(where, source, f"{source!r} is not a source; allowed: {allowed}")
     if not path.is_file():
         raise _refused(where, source, f"there is no file {source}")
+    return _read_path(path, ending, source, where, lambda: _parquet(path))
+
+
+def _read_upload(source: str, where: str, _split: str) -> Table:
+    upload = Uploaded.of(source)
+    if upload is None:
+        allowed = f"{PREFIX}, 64 hex digits in small letters, and one of {', '.join(ENDINGS)}"
+        raise _refused(where, source, f"{source!r} is not an upload; allowed: {allowed}")
+    path = upload.path
+    if not path.is_file():
+        told = f"{source} is not on this machine; upload it to the service first"
+        raise _refused(where, source, told)
+    return _read_path(path, upload.ending, source, where, lambda: _parquet_in_memory(path))
+
+
+def _read_path(
+    path: Path, ending: str, source: str, where: str, parquet: Callable[[], Any]
+) -> Table:
     try:
         if ending in files.READERS:
             return _of_columns(source, files.READERS[ending](path))
-        return _table(source, _library().Dataset.from_parquet(str(path), cache_dir=_cache()))
+        return _table(source, parquet())
     except Exception as error:  # whatever the parsers raise, the file is what is wrong
         reason = "it has no rows" if _says_empty(error) else _reason(error)
         raise _refused(where, source, f"{source} cannot be read as {ending}: {reason}") from error
+
+
+def _parquet(path: Path) -> Any:
+    return _library().Dataset.from_parquet(str(path), cache_dir=_cache())
+
+
+def _parquet_in_memory(path: Path) -> Any:
+    """Without the library's cache: of rows that are deleted no copy must stay."""
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    datasets = _library()
+    return datasets.Dataset(datasets.table.InMemoryTable(pyarrow.parquet.read_table(path)))
 
 
 def _of_columns(source: str, columns: files.Columns) -> Table:

@@ -1,7 +1,6 @@
 """What a job will take, before it runs: exact bytes, peak memory in parts, time per step.
 
     batch       the largest batch that the data can make
-    encoding    length of an encoded payload from its shapes
     traffic     bytes of every client in every round
     rehearsal   a short round played on tensors without values
     tracker     live tensor memory, event by event

@@ -18,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
+from fedkrso_core.repeats import times
+
 Kind = Literal["fp32", "medium", "bf16", "noise", "other"]
 _aten = torch.ops.aten
 _NOISE = frozenset(("bernoulli_", "bernoulli", "native_dropout", "rand_like", "random_"))
@@ -50,7 +52,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if func.namespace != "prim":  # questions such as "on which device?"
-            self.counts[_operation(func, args, kwargs, result)] += 1
+            self.counts[_operation(func, args, kwargs, result)] += times()
         return result
 
 

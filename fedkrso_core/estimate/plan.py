@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedkrso_core import engine
-from fedkrso_core.estimate.encoding import Shapes
+from fedkrso_core.encoding import Shapes
 from fedkrso_core.estimate.tracker import NoValues
 from fedkrso_core.expect import Group
 from fedkrso_core.method import Client, Method, Update, dtype_of, shape_of

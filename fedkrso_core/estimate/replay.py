@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from fedkrso_core import engine
-from fedkrso_core.estimate.encoding import data_bytes, encoded_bytes
+from fedkrso_core.checkpoint import catch_up_bytes, checkpoint_bytes
+from fedkrso_core.encoding import data_bytes, encoded_bytes
 from fedkrso_core.estimate.tracker import NoValues
 from fedkrso_core.estimate.traffic import TYPICAL, Visit, own_metrics, travelling, visits_of
 from fedkrso_core.expect import Expected, Group
@@ -78,7 +79,8 @@ class Replay:
             update = replace(self.sample, upload=upload, num_examples=self.num_examples[client])
             have = self._have.get(client)
             lacked = engine.lacking(self.method, self.config, have, number)
-            down = sum(self._sizes[t] for t in lacked)
+            checkpoint = checkpoint_bytes(self.method, self.config, self.model)
+            down = catch_up_bytes(lacked, self._sizes.__getitem__, checkpoint)
             own = own_metrics(self.method, self.spec, number)
             up = _body(update, own, self.spec)
             self._begun[client, number] = Visit(client, up, down, bytes_held, held)

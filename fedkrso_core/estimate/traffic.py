@@ -16,7 +16,8 @@ from typing import Any
 from torch import nn
 
 from fedkrso_core import engine
-from fedkrso_core.estimate.encoding import Encoding, Shapes
+from fedkrso_core.checkpoint import catch_up_bytes, checkpoint_bytes
+from fedkrso_core.encoding import Encoding, Shapes
 from fedkrso_core.estimate.plan import REQUIRED, Plan, PlannedRound
 from fedkrso_core.expect import Group
 from fedkrso_core.forecast import RoundTraffic, Traffic
@@ -75,6 +76,7 @@ class Exchange:
         if spec.wire.rounds:
             self._scalars["wire"] = spec.wire.dtype
         self._spec = spec
+        self._checkpoint = checkpoint_bytes(method, config, model)
 
     def visits(self) -> list[list[Visit]]:
         """What each client of each round sends and gets."""
@@ -109,7 +111,7 @@ class Exchange:
                 own_metrics(self.method, self._spec, one.number),
             )
             lacked = engine.lacking(self.method, self._config, have.get(client), one.number)
-            down = sum(states[t][0] for t in lacked)
+            down = catch_up_bytes(lacked, lambda t: states[t][0], self._checkpoint)
             held_down = states[one.number - 1][1]
             begun[client, one.number] = Visit(client, up, down, held_up, held_down)
         counted = {(visit.client, visit.began) for visit in one.counted}

@@ -8,6 +8,7 @@
 | checkpointing | each layer's input; the layer is computed twice | the same |
 | checkpointing-mlp | each MLP's input; the MLP is computed twice | the same |
 | bf16-weights | frozen weights, and with them activations, in bfloat16 | rounded |
+| int8-weights, nf4-weights | frozen weights in 8 or 4 bit (CUDA) | rounded |
 | fused-cross-entropy | the loss's gradient only (see `ops.fit.backward`) | last bits |
 """
 
@@ -23,6 +24,7 @@ from fedkrso_core.lean import attention
 from fedkrso_core.lean.activation import ByteActivation, is_activation
 from fedkrso_core.lean.checkpoint import checkpointed, layers_of, mlp_calls
 from fedkrso_core.lean.dropout import BitDropout
+from fedkrso_core.lean.quantized import quantized_body, quantized_option, quantizer_of
 from fedkrso_core.lean.weights import bf16_body
 from fedkrso_core.spec import LocalSpec
 
@@ -33,13 +35,17 @@ def lean_model(model: nn.Module, local: LocalSpec) -> Iterator[None]:
     options = set(local.memory)
     with ExitStack() as stack:
         stack.enter_context(_without_cache(model))
-        if "bf16-weights" in options:
+        if (option := quantized_option(local)) is not None:
+            quantize = quantizer_of(option, next(model.parameters()).device)
+            stack.enter_context(quantized_body(model, quantize))
+        if rounds_weights := "bf16-weights" in options:
             stack.enter_context(bf16_body(model))
         if "dropout-bits" in options:
             stack.enter_context(_replaced(model, _has_dropout, _bit_dropout))
         if "gelu-8bit" in options:
             stack.enter_context(_replaced(model, is_activation, ByteActivation))
-        if "attention-recompute" in options:
+        # the fused kernel is slow in what rounds, so that it is replaced there in any case
+        if "attention-recompute" in options or local.precision != "fp32" or rounds_weights:
             stack.enter_context(attention.recomputing(model))
         if "checkpointing" in options:
             calls = [(layer, "forward") for layer in layers_of(model)]

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from fedkrso_core.lean.masks import repeatable
+
 _MLPS = ("mlp", "ffn", "feed_forward")
 _again = partial(checkpoint, use_reentrant=False)
 
@@ -50,6 +52,6 @@ def _wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return call(*args, **kwargs)
-        return _again(call, *args, **kwargs)
+        return _again(repeatable(call), *args, **kwargs)
 
     return run

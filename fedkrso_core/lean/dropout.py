@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fedkrso_core.lean.bits import pack_bits, unpack_bits
+from fedkrso_core.lean.masks import draw
 
 
 def scaled(mask: Tensor, p: float, dtype: torch.dtype) -> Tensor:
@@ -25,11 +26,13 @@ class _BitDropout(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
         ctx.p, ctx.shape = p, x.shape
         if x.device.type == "cpu":
-            mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p)
+            mask = torch.empty_like(x, dtype=torch.bool)
+            bits = draw(mask, 1 - p)
             y = x * scaled(mask, p, x.dtype)
         else:
             y, mask = torch.native_dropout(x, p, True)
-        ctx.save_for_backward(pack_bits(mask))
+            bits = pack_bits(mask)
+        ctx.save_for_backward(bits)
         return y
 
     @staticmethod

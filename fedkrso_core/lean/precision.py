@@ -1,7 +1,8 @@
 """Arithmetic of the products in a training step: float32, faster float32, or bfloat16.
 
 fp32     products in float32, reproducible
-medium   inputs of a float32 product may be rounded to bfloat16 (CPU) or TF32 (CUDA) parts
+medium   inputs of a float32 product may be rounded to bfloat16 (CPU) or TF32 (CUDA) parts;
+         attention stays in full float32 on CPU (see `lean.attention`)
 bf16     autocast: products take and give bfloat16, accumulate in float32
 
 What must not lose small numbers runs in `exact_products`: low-rank products, writes into W.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from fedkrso_core.method import Method
 from fedkrso_core.methods import (
+    bottleneck,
     fed_sb,
     fedavg,
+    fedbpt,
     fedcybgd,
     fedex_lora,
     fedit,
     fedkrso,
     fedkseed,
+    fedpeptao,
     fedsa_lora,
     fedtt,
     fedtt_plus,
@@ -19,6 +22,9 @@ from fedkrso_core.methods import (
     flexlora,
     flora,
     gradualdiff,
+    p_tuning,
+    prefix_tuning,
+    prompt_tuning,
     rolora,
     slora,
     spafl,
@@ -45,5 +51,11 @@ METHODS: dict[str, Method] = {
         gradualdiff.METHOD,
         fedcybgd.METHOD,
         spafl.METHOD,
+        prompt_tuning.METHOD,
+        p_tuning.METHOD,
+        prefix_tuning.METHOD,
+        bottleneck.METHOD,
+        fedpeptao.METHOD,
+        fedbpt.METHOD,
     )
 }

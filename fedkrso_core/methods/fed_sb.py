@@ -28,7 +28,6 @@ orthonormal, so that machines differ in the last bits only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -43,7 +42,7 @@ from fedkrso_core.ops.core_layer import core_layers, frozen_factors
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.layers import matrix_of
 from fedkrso_core.ops.lora import merge
-from fedkrso_core.ops.rebase import rebased
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -120,17 +119,6 @@ def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, 
     return {**head_values(config, model, state), **start, **state.tensors}
 
 
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """R and the classifier: the values of now plus the client's own change. Exact: B, A stay."""
-    parameters = {f"dense/{name}": p for name, p in model.named_parameters()}
-    zeros = {n: torch.zeros_like(t) for n, t in update.upload.tensors.items() if n[0] == "R"}
-    now, then = ({**parameters, **zeros, **one.tensors} for one in (state, began))
-    tensors = rebased(update.upload.tensors, now, then, weight)
-    return replace(update, upload=replace(update.upload, tensors=tensors))
-
-
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     """W <- W_0 + s B R A, and the classifier."""
     copy_into(model, state.under("dense/"))
@@ -152,7 +140,7 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(reference),
     reference=reference,
     materialize=materialize,
     corrections=("fedprox", "scaffold"),

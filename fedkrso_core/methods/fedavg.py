@@ -18,7 +18,6 @@ has the base model. The algorithm's E epochs are `local.steps` optimizer steps h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ from fedkrso_core.expect import Expected, Group
 from fedkrso_core.method import Client, Method, MethodConfig, Update, shape_of
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import fit
-from fedkrso_core.ops.rebase import rebased
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import copy_into, head_names, only_trainable
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
@@ -75,15 +74,6 @@ def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, 
     return state.tensors or dict(model.named_parameters())
 
 
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """theta^t + weight (theta_c - theta^{t-s})."""
-    now, then = (reference(config, model, one) for one in (state, began))
-    tensors = rebased(update.upload.tensors, now, then, weight)
-    return replace(update, upload=replace(update.upload, tensors=tensors))
-
-
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     """Writes the averaged weights into the model."""
     copy_into(model, state.tensors)
@@ -100,7 +90,7 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(reference),
     reference=reference,
     materialize=materialize,
     corrections=("fedprox", "scaffold"),

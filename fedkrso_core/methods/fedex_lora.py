@@ -48,7 +48,7 @@ from fedkrso_core.ops.adapters import (
 )
 from fedkrso_core.ops.lora import merge
 from fedkrso_core.ops.ranks import sent_by
-from fedkrso_core.ops.targets import copy_into, target_linears
+from fedkrso_core.ops.targets import copy_into, target_and_head_names, target_linears
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
 
@@ -125,4 +125,5 @@ METHOD = Method(
     varies=True,
     corrections=("fedprox",),
     reference=head_values,
+    changes=target_and_head_names,
 )

@@ -195,6 +195,12 @@ def reference(config: Config, model: nn.Module, state: Payload) -> Mapping[str, 
     return {name: state.tensors.get(name, parameters[name]) for name in dense}
 
 
+def changes(config: Config, model: nn.Module) -> list[str]:
+    """The weights of the targeted layers, and the dense parts."""
+    layers = target_linears(model, config.targets)
+    return [f"{layer}.weight" for layer in layers] + _dense_names(config, model)
+
+
 def check_stale(config: Config, local: LocalSpec) -> None:
     """MethodError for weight decay: (D_c - 1) W of an old W lies in no span that is sent."""
     if local.weight_decay:
@@ -269,4 +275,6 @@ METHOD = Method(
     check_stale=check_stale,
     corrections=("fedprox",),
     reference=reference,
+    increments="A/",
+    changes=changes,
 )

@@ -55,7 +55,7 @@ from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import lr_factor, mean_loss
 from fedkrso_core.ops.perturbation import Directions
 from fedkrso_core.ops.projection import Distribution
-from fedkrso_core.ops.targets import head_names, only_trainable
+from fedkrso_core.ops.targets import head_names, only_trainable, parameter_names
 from fedkrso_core.ops.zeroth_order import loss_of, slope
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
@@ -229,4 +229,5 @@ METHOD = Method(
     rebase=rebase,
     same_basis=True,
     materialize=materialize,
+    changes=parameter_names,
 )

@@ -18,6 +18,8 @@ the job's seed, a client's first B is zero. As a mean of the clients' models it 
 meant to be one: each client has its own, which is what the metrics of a job are measured on. The
 global model has no B, so it is the base model: what users take home are the clients' memories.
 
+`correction: fedprox` pulls A alone: B and the classifier are not those of the round.
+
 Departure: with tasks that have no classifier (language models) B alone stays.
 """
 
@@ -28,6 +30,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from fedkrso_core.correction import OfNames
 from fedkrso_core.expect import Expected
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.adapters import (
@@ -35,10 +38,10 @@ from fedkrso_core.ops.adapters import (
     adapter_values,
     expect_factors,
     merge_adapters,
-    rebase_adapters,
     train_adapters,
 )
 from fedkrso_core.ops.average import mean_of_uploads
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import target_linears
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
@@ -71,6 +74,7 @@ def _own(state: Payload, memory: Payload) -> Payload:
 def train(config: Config, model: nn.Module, received: Payload, client: Client) -> Update:
     """Local steps on A, the client's B and its classifier; only A is sent."""
     own = _own(received, client.memory)
+    client = replace(client, correction=OfNames(client.correction, "A/"))  # what was received
     update = train_adapters(config, model, own, client, ("A", "B"))
     trained = update.upload.tensors
     shared = {name: tensor for name, tensor in trained.items() if name.startswith("A/")}
@@ -81,13 +85,6 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
 def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payload:
     """The mean of A, weighted by examples."""
     return Payload(mean_of_uploads(updates), {"seed": state.scalars["seed"]})
-
-
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """A: the value of now plus the client's own change."""
-    return rebase_adapters(config, model, state, began, update, weight)
 
 
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
@@ -110,8 +107,10 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(adapter_values),
     materialize=materialize,
+    leaves_weights=True,
     personalize=personalize,
     reference=adapter_values,
+    corrections=("fedprox",),
 )

@@ -25,15 +25,14 @@ itself. Rows and columns are cut between two cores, never interleaved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from fedkrso_core.expect import Expected
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.ops.average import mean_of_uploads
-from fedkrso_core.ops.rebase import rebased
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import target_linears
 from fedkrso_core.ops.tt_adapters import (
     TensorTrainConfig,
@@ -79,22 +78,12 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(mean_of_uploads(updates), {"seed": state.scalars["seed"]})
 
 
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """Cores and classifier: the values of now plus the client's own change of each.
-
-    The cores are rebased apart, just as they are averaged apart.
-    """
-    parameters = {f"dense/{name}": p for name, p in model.named_parameters()}
-    start = {
-        f"G/{j}/{name}": core
-        for name, cores in cores_of(config, model, Payload(scalars=state.scalars)).items()
-        for j, core in enumerate(cores, 1)
-    }
-    now, then = ({**parameters, **start, **one.tensors} for one in (state, began))
-    tensors = rebased(update.upload.tensors, now, then, weight)
-    return replace(update, upload=replace(update.upload, tensors=tensors))
+def _values(config: Config, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:
+    """Cores and classifier as a client receives them."""
+    head = {f"dense/{name}": p for name, p in model.named_parameters()}
+    start = cores_of(config, model, Payload(scalars=state.scalars))
+    cores = {f"G/{j}/{name}": g for name, own in start.items() for j, g in enumerate(own, 1)}
+    return {**head, **cores, **state.tensors}
 
 
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
@@ -113,6 +102,8 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(_values),
     materialize=materialize,
+    leaves_weights=True,
+    corrections=("fedprox",),
 )

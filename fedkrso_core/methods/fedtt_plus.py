@@ -109,6 +109,8 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     materialize=materialize,
+    leaves_weights=True,
     varies=True,
     window=window,
+    corrections=("fedprox",),
 )

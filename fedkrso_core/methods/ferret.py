@@ -50,7 +50,7 @@ from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.perturbation import Directions
 from fedkrso_core.ops.projection import Distribution
-from fedkrso_core.ops.targets import head_names, only_trainable
+from fedkrso_core.ops.targets import head_names, only_trainable, parameter_names
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import generator
 from fedkrso_core.spec import LocalSpec
@@ -178,4 +178,5 @@ METHOD = Method(
     rebase=rebase,
     materialize=materialize,
     corrections=("fedprox",),
+    changes=parameter_names,
 )

@@ -30,10 +30,10 @@ from fedkrso_core.ops.adapters import (
     adapter_values,
     expect_adapters,
     merge_adapters,
-    rebase_adapters,
     train_adapters,
 )
 from fedkrso_core.ops.average import mean_of_uploads
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import target_linears
 from fedkrso_core.payload import Payload
 from fedkrso_core.spec import LocalSpec
@@ -68,13 +68,6 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload(mean_of_uploads(updates), {"seed": state.scalars["seed"]})
 
 
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """B and the classifier: the values of now plus the client's own change."""
-    return rebase_adapters(config, model, state, began, update, weight)
-
-
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     """W <- W_0 + s B A_0, and the classifier."""
     merge_adapters(config, model, state)
@@ -91,8 +84,9 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(adapter_values),
     reference=adapter_values,
     materialize=materialize,
+    leaves_weights=True,
     corrections=("fedprox", "scaffold"),
 )

@@ -128,6 +128,7 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     materialize=materialize,
+    leaves_weights=True,
     varies=True,
     corrections=("fedprox",),
     reference=head_values,

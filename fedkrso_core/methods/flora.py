@@ -47,7 +47,7 @@ from fedkrso_core.ops.ranks import (
     sent_by,
 )
 from fedkrso_core.ops.rebase import rebased
-from fedkrso_core.ops.targets import copy_into, target_linears
+from fedkrso_core.ops.targets import copy_into, target_and_head_names, target_linears
 from fedkrso_core.payload import Payload
 from fedkrso_core.seeds import derive
 
@@ -120,7 +120,9 @@ METHOD = Method(
     aggregate=aggregate,
     rebase=rebase,
     materialize=materialize,
+    leaves_weights=True,
     varies=True,
     corrections=("fedprox",),
     reference=head_values,
+    changes=target_and_head_names,
 )

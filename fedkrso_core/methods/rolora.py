@@ -102,6 +102,7 @@ METHOD = Method(
     train=train,
     aggregate=aggregate,
     materialize=materialize,
+    leaves_weights=True,
     varies=True,
     reference=head_values,
     window=window,

@@ -108,10 +108,11 @@ def train(config: Config, model: nn.Module, received: Payload, client: Client) -
     copy_into(model, received.under("dense/"))
     head = only_trainable(model, head_names(model))
     with trained_entries(model, _entries(config, model, received), received.under("V/")) as sparse:
-        metrics = fit(model, sparse.written(client), sparse.values.values(), head.values())
-    tensors: dict[str, Tensor] = {f"V/{name}": v for name, v in sparse.values.items()}
-    tensors |= {f"dense/{name}": p for name, p in head.items()}
-    return Update(Payload(tensors), client.num_examples, metrics)
+        named: dict[str, Any] = {f"V/{name}": v for name, v in sparse.values.items()}
+        named |= {f"dense/{name}": p for name, p in head.items()}
+        body, heads = sparse.values.values(), head.values()
+        metrics = fit(model, sparse.written(client), body, heads, named)
+    return Update(Payload(dict(named)), client.num_examples, metrics)
 
 
 def _entries(config: Config, model: nn.Module, state: Payload) -> dict[str, Tensor]:
@@ -165,4 +166,5 @@ METHOD = Method(
     aggregate=aggregate,
     materialize=materialize,
     varies=True,
+    corrections=("fedprox",),
 )

@@ -37,7 +37,6 @@ its rows gets its thresholds back to 0 at the end of a round.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -49,7 +48,7 @@ from fedkrso_core.method import Client, Method, MethodConfig, Update
 from fedkrso_core.ops.average import mean_of_uploads
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.layers import d_out_of, matrix_of
-from fedkrso_core.ops.rebase import rebased
+from fedkrso_core.ops.rebase import rebase_by
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -151,18 +150,10 @@ def aggregate(config: Config, state: Payload, updates: Iterable[Update]) -> Payl
     return Payload({**means, **steps})
 
 
-def rebase(
-    config: Config, model: nn.Module, state: Payload, began: Payload, update: Update, weight: float
-) -> Update:
-    """tau of now plus weight times what the client changed."""
-    layers = target_linears(model, config.targets)
-    now, then = (
-        {f"tau/{name}": tau.to(next(iter(update.upload.tensors.values())).device)
-         for name, tau in _thresholds(layers, one).items()}
-        for one in (state, began)
-    )  # fmt: skip
-    tensors = rebased(update.upload.tensors, now, then, weight)
-    return replace(update, upload=replace(update.upload, tensors=tensors))
+def _values(config: Config, model: nn.Module, state: Payload) -> dict[str, Tensor]:
+    """tau by its names in payloads."""
+    thresholds = _thresholds(target_linears(model, config.targets), state)
+    return {f"tau/{name}": tau for name, tau in thresholds.items()}
 
 
 def materialize(config: Config, model: nn.Module, state: Payload) -> None:
@@ -170,6 +161,11 @@ def materialize(config: Config, model: nn.Module, state: Payload) -> None:
     layers = target_linears(model, config.targets)
     for name, step in state.under("step/").items():
         shift(matrix_of(layers[name]).data, step)
+
+
+def changes(config: Config, model: nn.Module) -> list[str]:
+    """The weights of the targeted layers."""
+    return [f"{layer}.weight" for layer in target_linears(model, config.targets)]
 
 
 def personalize(config: Config, model: nn.Module, state: Payload, memory: Payload) -> None:
@@ -195,7 +191,8 @@ METHOD = Method(
     expect=expect,
     train=train,
     aggregate=aggregate,
-    rebase=rebase,
+    rebase=rebase_by(_values),
     materialize=materialize,
     personalize=personalize,
+    changes=changes,
 )

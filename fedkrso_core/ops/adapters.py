@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +14,6 @@ from fedkrso_core.method import Client, MethodConfig, Update
 from fedkrso_core.ops.fit import fit
 from fedkrso_core.ops.layers import d_in_of, d_out_of
 from fedkrso_core.ops.lora import initial_a, lora_layers, merge
-from fedkrso_core.ops.rebase import rebased
 from fedkrso_core.ops.targets import (
     Targets,
     copy_into,
@@ -123,20 +121,6 @@ def fit_adapters(
         named = trained | {f"dense/{name}": p for name, p in head.items()}
         metrics = fit(model, client, trained.values(), head.values(), named)
     return Update(Payload(dict(named)), client.num_examples, metrics)
-
-
-def rebase_adapters(
-    config: LoraConfig,
-    model: nn.Module,
-    state: Payload,
-    began: Payload,
-    update: Update,
-    weight: float,
-) -> Update:
-    """What the client changed of the sent factors and the classifier, on top of those of now."""
-    now, then = (adapter_values(config, model, one) for one in (state, began))
-    tensors = rebased(update.upload.tensors, now, then, weight)
-    return replace(update, upload=replace(update.upload, tensors=tensors))
 
 
 def adapter_values(config: LoraConfig, model: nn.Module, state: Payload) -> Mapping[str, Tensor]:

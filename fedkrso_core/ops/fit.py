@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedkrso_core.errors import MethodError
 from fedkrso_core.lean.cross_entropy import fused_cross_entropy
+from fedkrso_core.lean.micro_batches import Part, parts_of
 from fedkrso_core.lean.precision import forward_products, products
 from fedkrso_core.method import Client
 from fedkrso_core.spec import LocalSpec
@@ -61,29 +62,34 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def backward(model: nn.Module, batch: dict[str, Tensor], local: LocalSpec) -> Tensor:
     """Loss of a batch, its gradients left in the parameters; the loss is detached.
 
-    Forward and backward run at `local.precision`.
+    Forward and backward run at `local.precision`, on `local.micro_batch_size` rows at a time.
     """
-    device = next(model.parameters()).device
-    with products(local.precision):
-        with forward_products(local.precision, device):
-            loss = _loss(model, batch, "fused-cross-entropy" in local.memory)
-        loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
+    losses = []
+    for part in parts_of(batch, local.micro_batch_size):
+        with products(local.precision):
+            loss = _loss(model, part, local)
+            loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        del loss  # with its graph, before the next part makes another
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()
 def forward(model: nn.Module, batch: dict[str, Tensor], local: LocalSpec) -> Tensor:
     """Loss of a batch and nothing else: the forward pass runs at `local.precision`."""
-    device = next(model.parameters()).device
-    with products(local.precision), forward_products(local.precision, device):
-        return _loss(model, batch, "fused-cross-entropy" in local.memory)
+    with products(local.precision):
+        losses = [_loss(model, part, local) for part in parts_of(batch, local.micro_batch_size)]
+    return torch.stack(losses).sum()
 
 
-def _loss(model: nn.Module, batch: dict[str, Tensor], fused: bool) -> Tensor:
-    if not fused:
-        return model(**batch).loss  # type: ignore[no-any-return]
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    return fused_cross_entropy(model(**inputs).logits, batch["labels"])
+def _loss(model: nn.Module, part: Part, local: LocalSpec) -> Tensor:
+    """What the part adds to the batch's loss."""
+    batch, device = part.batch, next(model.parameters()).device
+    with forward_products(local.precision, device):
+        if "fused-cross-entropy" not in local.memory:
+            return part.weigh(model(**batch).loss)
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        return part.weigh(fused_cross_entropy(model(**inputs).logits, batch["labels"]))
 
 
 def mean_loss(losses: list[Tensor], client: Client) -> dict[str, float]:

@@ -27,9 +27,11 @@ def matrix_of(layer: nn.Module) -> Tensor:
 
 def d_out_of(layer: nn.Module) -> int:
     """Width of y."""
+    if isinstance(layer, nn.Linear):  # a quantized weight has another shape
+        return layer.out_features
     return int(matrix_of(layer).shape[0])
 
 
 def d_in_of(layer: nn.Module) -> int:
     """Width of x."""
-    return int(matrix_of(layer).shape[1])
+    return layer.in_features if isinstance(layer, nn.Linear) else int(matrix_of(layer).shape[1])

@@ -11,6 +11,7 @@ Notation: w one parameter flattened (d,), Z = [z_1; ..; z_K] (K, d) of the seeds
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +23,18 @@ from fedkrso_core.ops.projection import (
     groups,
     stacked_projections,
 )
+from fedkrso_core.repeats import standing_for
 
 # numbers of several directions that are drawn at once
 _ROOM = 4 * GROUP
+
+
+class _Draw(NamedTuple):
+    """What is drawn at once: the seeds from number `first`, sizes of pieces by their labels."""
+
+    first: int
+    seeds: Sequence[int]
+    pieces: Mapping[str, int]
 
 
 class Directions:
@@ -65,18 +75,32 @@ class Directions:
 
     def _drawn(self, seeds: Sequence[int]) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Z of a few seeds and pieces at a time, with the place of the first of those seeds."""
-        for group in groups(self._sizes, 1):
-            at_once = max(1, _ROOM // sum(group.values()))
-            # of tensors without values, in a forecast, the first draw tells the memory of all
-            end = len(seeds) if self._have_values else min(at_once, len(seeds))
-            for first in range(0, end, at_once):
-                some = seeds[first : first + at_once]
+        for draw, count in self._draws(seeds):
+            with standing_for(count):
                 yield (
-                    first,
+                    draw.first,
                     stacked_projections(
-                        some, group, 1, self._scratch, distribution=self._distribution
+                        draw.seeds, draw.pieces, 1, self._scratch, distribution=self._distribution
                     ),
                 )
+
+    def _draws(self, seeds: Sequence[int]) -> Iterator[tuple[_Draw, int]]:
+        """All draws, each once; where tensors have no values one of each shape, and how many.
+
+        The others would tell a forecast nothing new.
+        """
+        alike: dict[tuple[object, ...], list[_Draw]] = {}
+        for group in groups(self._sizes, 1):
+            at_once = max(1, _ROOM // sum(group.values()))
+            for first in range(0, len(seeds), at_once):
+                draw = _Draw(first, seeds[first : first + at_once], group)
+                if self._have_values:
+                    yield draw, 1
+                    continue
+                kinds = (self._pieces[label].dtype for label in group)
+                shape = (len(draw.seeds), *group.values(), *kinds)
+                alike.setdefault(shape, []).append(draw)
+        yield from ((same[0], len(same)) for same in alike.values())
 
 
 def pieces(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -116,7 +116,8 @@ def _keep(
     def hook(weight: Tensor) -> None:
         assert weight.grad is not None
         gradient = weight.grad if isinstance(layer, nn.Linear) else weight.grad.T
-        value.grad = gradient[at].clone()
+        found = gradient[at]
+        value.grad = found if value.grad is None else value.grad + found  # of a batch in parts
         weight.grad = None
 
     return hook

@@ -38,7 +38,7 @@ class _SubspaceProduct(torch.autograd.Function):
     ) -> Tensor:
         y = linear(x, weight, bias)
         with exact_products(x.device):
-            projected = linear(x.to(p.dtype), p)
+            projected = _project(x, p)
             if fresh:
                 y += linear(projected, b)
         ctx.save_for_backward(projected, weight, *((b, p) if fresh else ()))
@@ -52,13 +52,37 @@ class _SubspaceProduct(torch.autograd.Function):
         grad_x = grad @ weight.to(grad.dtype) if ctx.needs_input_grad[0] else None
         grad_bias = flat.sum(0, dtype=projected.dtype) if ctx.needs_input_grad[2] else None
         with exact_products(grad.device):
-            exact = flat.to(projected.dtype)
-            # (Z^T G)^T, not G^T Z: with few columns on the right the product is up to 18x slower
-            grad_b = (projected.reshape(-1, projected.shape[-1]).T @ exact).T
+            grad_b = _gradient(flat, projected.reshape(-1, projected.shape[-1]))
             if subspace and grad_x is not None:
                 b, p = subspace
-                grad_x += ((exact @ b) @ p).view_as(grad_x)
+                grad_x += (_project(flat, b.T) @ p).view_as(grad_x)
         return grad_x, None, grad_bias, grad_b, None, None
+
+
+# rows of a bfloat16 tensor that are in float32 at a time: they stay in the cache of a core
+_ROWS = 128
+
+
+def _project(x: Tensor, p: Tensor) -> Tensor:
+    """x P^T (..., r) in float32 for x (..., d_in), P (r, d_in)."""
+    if x.dtype == p.dtype or x.device.type != "cpu":
+        return linear(x.to(p.dtype), p)
+    flat = x.reshape(-1, x.shape[-1])
+    parts = [linear(rows.to(p.dtype), p) for rows in torch.split(flat, _ROWS)]
+    return torch.cat(parts).view(*x.shape[:-1], len(p))
+
+
+def _gradient(grad: Tensor, projected: Tensor) -> Tensor:
+    """dL/dB = G^T Z (d_out, r) in float32 for G (n, d_out), Z (n, r).
+
+    As (Z^T G)^T: with few columns on the right the product is up to 18x slower.
+    """
+    if grad.dtype == projected.dtype or grad.device.type != "cpu":
+        return (projected.T @ grad.to(projected.dtype)).T
+    total = projected.new_zeros(projected.shape[1], grad.shape[1])
+    for z, rows in zip(torch.split(projected, _ROWS), torch.split(grad, _ROWS), strict=True):
+        total.addmm_(z.T, rows.to(z.dtype))
+    return total.T
 
 
 class SubspaceLinear(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fedkrso_core.errors import MethodError
 from fedkrso_core.lean.weights import output_layer
 from fedkrso_core.method import shape_of
-from fedkrso_core.ops.layers import is_affine, matrix_of
+from fedkrso_core.ops.layers import d_in_of, d_out_of, is_affine
 
 Targets = Literal["all-linear"] | tuple[str, ...]
 
@@ -64,7 +64,7 @@ def check_rank(layers: Mapping[str, nn.Module], rank: int) -> None:
     """MethodError if the rank is above the smaller side of a layer."""
     if not layers:
         raise MethodError("the model has no Linear layer to adapt", "targets")
-    shapes = {name: tuple(matrix_of(layer).shape) for name, layer in layers.items()}
+    shapes = {name: (d_out_of(layer), d_in_of(layer)) for name, layer in layers.items()}
     name, shape = min(shapes.items(), key=lambda item: min(item[1]))
     limit = min(shape)
     if rank > limit:
@@ -72,6 +72,17 @@ def check_rank(layers: Mapping[str, nn.Module], rank: int) -> None:
             f"{rank} is above the size of layer {name} {shape}; allowed: 1 to {limit}",
             "rank",
         )
+
+
+def target_and_head_names(config: Any, model: nn.Module) -> list[str]:
+    """The weights of the layers that `config.targets` chooses, and the classifier."""
+    layers = target_linears(model, config.targets)
+    return [f"{layer}.weight" for layer in layers] + head_names(model)
+
+
+def parameter_names(_: Any, model: nn.Module) -> list[str]:
+    """Every parameter."""
+    return [name for name, _ in model.named_parameters()]
 
 
 def norm_and_bias_names(model: nn.Module) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -131,9 +132,9 @@ def train_cores(
                 core.requires_grad_(j in numbers)
                 if j in numbers:
                     trained[f"G/{j}/{name}"] = core
-        metrics = fit(model, client, trained.values(), head.values())  # type: ignore[arg-type]
-    tensors = trained | {f"dense/{name}": p for name, p in head.items()}
-    return Update(Payload(tensors), client.num_examples, metrics)
+        named: dict[str, Any] = trained | {f"dense/{name}": p for name, p in head.items()}
+        metrics = fit(model, client, trained.values(), head.values(), named)  # type: ignore[arg-type]
+    return Update(Payload(named), client.num_examples, metrics)
 
 
 def merge_cores(config: TensorTrainConfig, model: nn.Module, state: Payload) -> None:

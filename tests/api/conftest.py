@@ -82,6 +82,18 @@ def settings(
 
 
 @pytest.fixture
+def blobs_in_s3(
+    s3_endpoint: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The process's blobs are in S3."""
+    name = bucket.new_bucket(s3_endpoint, monkeypatch)
+    monkeypatch.setenv("FEDKRSO_BLOB_URL", f"s3://{name}/fedkrso")
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
 def engine(settings: Settings) -> Engine:
     return engine_of(settings.database)
 
@@ -101,12 +113,14 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[str]:
+def server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The service on a free port."""
     import uvicorn
 
     from api.main import app
 
+    # worker and coordinator take turns here: a round never opens while a worker waits for it
+    monkeypatch.setattr("worker.client.LINGER_S", 0.0)
     made = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=made.run)
     thread.start()

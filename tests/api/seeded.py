@@ -8,8 +8,11 @@ from typing import Any
 from schemathesis.generation.case import Case
 
 from api.assignment_schemas import AssignmentOut
+from api.blobs import FolderBlobs
 from api.client_schemas import InvitationIn
-from api.services import invitations
+from api.db.session import writing
+from api.db.tables import Upload
+from api.services import invitations, safekeeping
 from tests.api import people
 from tests.api.exchange import as_user, as_worker
 from tests.api.house import House
@@ -20,6 +23,7 @@ class Seeded:
 
     def __init__(self, house: House) -> None:
         self.house = house
+        self.source = _uploaded(house)
         self.done = house.open_job(clients=1)
         house.finish_round(self.done)
         self._start()
@@ -37,7 +41,7 @@ class Seeded:
         return as_worker() if "clients" in tags else as_user()
 
     def _start(self) -> None:
-        self.running = self.house.open_job(clients=20, rounds=3)
+        self.running = self.house.open_job(clients=20, rounds=3, data={"train": self.source})
         self.seat: AssignmentOut = self.house.claim()
 
     def fill_in(self, case: Case) -> dict[str, str]:
@@ -54,6 +58,7 @@ class Seeded:
             "digest": self.seat.states[0].digest,
             "invitation_id": self.invitation.id,
             "client_id": self.external.client.id,
+            "source": self.source,
         }
         case.path_parameters |= {n: known[n] for n in case.path_parameters if n in known}
         return {"X-Lease-Token": self.seat.lease_token}
@@ -65,6 +70,25 @@ class Seeded:
             self._start()
         elif self.house.seat(self.seat.id).state != "leased":
             self.seat = self.house.claim()
+
+
+def _uploaded(house: House) -> str:
+    """The source of uploaded rows of the default project."""
+    kept = safekeeping.put(house.engine, FolderBlobs(house.settings.blob_folder), b"text\na\n")
+    row = Upload(
+        source=f"upload:{kept.digest}.csv",
+        project="default",
+        digest=kept.digest,
+        name="rows.csv",
+        size=7,
+        rows=1,
+        columns=["text"],
+        created_at=0.0,
+    )
+    with writing(house.engine) as session:
+        safekeeping.refer(session, kept)
+        session.add(row)
+    return row.source
 
 
 def _coin(case: Case, salt: str) -> Any:

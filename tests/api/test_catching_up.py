@@ -1,4 +1,7 @@
-"""A client that joins late or missed rounds downloads the states that it lacks, and no others."""
+"""A client that joins late or missed rounds downloads the states that it lacks, and no others.
+
+Or weights in place of states, where it is offered them and takes them: it ends in the same model.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,18 @@ ROUNDS, JOINS, MISSES = 30, 20, range(21, 26)
 class Participant:
     """A client that keeps what it was sent and notes what it downloaded in each round."""
 
-    def __init__(self, http: TestClient, key: str, folder: Path, rows: OwnRows | None) -> None:
+    def __init__(
+        self,
+        http: TestClient,
+        key: str,
+        folder: Path,
+        rows: OwnRows | None,
+        takes_checkpoints: bool = False,
+    ) -> None:
         self.http, self._bearer, self._folder, self._rows = http, people.bearer(key), folder, rows
+        self._takes_checkpoints = takes_checkpoints
         self._states: dict[str, bytes] = {}
+        self._checkpoint: tuple[int, bytes] | None = None
         self.downloaded: dict[int, list[int]] = {}
         self.bytes_down = 0
         self.digest = ""
@@ -48,6 +60,8 @@ class Participant:
         )
         assert claimed.status_code == 200, claimed.text
         work = claimed.json()
+        if work["checkpoint"] is not None and self._takes_checkpoints:
+            self._checkpoint = work["checkpoint"]["round"], self._download(work, work["checkpoint"])
         chain = [self._fetched(work, state) for state in work["states"]]
         workload = self._workload or self._load(work)
         workload.global_model.materialize(chain)
@@ -62,14 +76,21 @@ class Participant:
         return int(work["round"])
 
     def _fetched(self, work: Json, state: Json) -> StateRef:
-        digest = state["digest"]
-        if state["lacking"]:
-            headers = {**self._bearer, "X-Lease-Token": work["lease_token"]}
-            url = f"/v1/assignments/{work['id']}/blobs/{digest}"
-            self._states[digest] = self.http.get(url, headers=headers).content
-            self.downloaded.setdefault(work["round"], []).append(state["round"])
-            self.bytes_down += len(self._states[digest])
-        return StateRef(digest, lambda: decode(self._states[digest]))
+        digest, number = state["digest"], state["round"]
+        last, weights = self._checkpoint or (-1, b"")
+        if state["lacking"] and number > last:
+            self._states[digest] = self._download(work, state)
+            self.downloaded.setdefault(work["round"], []).append(number)
+        checkpoint = (lambda: decode(weights)) if number == last else None
+        return StateRef(digest, lambda: decode(self._states[digest]), checkpoint)
+
+    def _download(self, work: Json, blob: Json) -> bytes:
+        headers = {**self._bearer, "X-Lease-Token": work["lease_token"]}
+        url = f"/v1/assignments/{work['id']}/blobs/{blob['digest']}"
+        body = self.http.get(url, headers=headers).content
+        assert len(body) == blob["size"]
+        self.bytes_down += len(body)
+        return body
 
     def _load(self, work: Json) -> Workload:
         spec = parse(work["spec"])
@@ -78,12 +99,14 @@ class Participant:
         return self._workload
 
 
+@pytest.mark.parametrize("weights", [False, True], ids=["journal", "checkpoint"])
 def test_a_client_that_joins_at_round_20_and_misses_5_has_the_model_of_everybody(
     client: TestClient,
     engine: Engine,
     tiny_job: Callable[..., Json],
     tiny_files: Path,
     tmp_path: Path,
+    weights: bool,
 ) -> None:
     clients = {"simulated": 1, "external": {"min": 1, "max": 2}, "min_clients": 2}
     local = {"steps": 1, "batch_size": 4, "max_length": 8, "lr": 0.01}
@@ -101,7 +124,7 @@ def test_a_client_that_joins_at_round_20_and_misses_5_has_the_model_of_everybody
 
     worker = Participant(client, WORKER_KEY, tmp_path / "worker", None)
     early = Participant(client, keys["early"], tmp_path / "early", rows)
-    late = Participant(client, keys["late"], tmp_path / "late", rows)
+    late = Participant(client, keys["late"], tmp_path / "late", rows, weights)
     advance(job)
     join("early")
     for number in range(1, ROUNDS + 1):
@@ -118,8 +141,12 @@ def test_a_client_that_joins_at_round_20_and_misses_5_has_the_model_of_everybody
             assert late.digest == early.digest
     found = client.get(f"/v1/jobs/{job}").json()
     assert (found["state"], found["rounds_closed"]) == ("done", ROUNDS)
-    assert late.downloaded[JOINS] == list(range(JOINS))
-    assert late.downloaded[MISSES.stop] == [JOINS, *MISSES]
+    if weights:  # in place of all but the newest
+        assert late.downloaded[JOINS] == [JOINS - 1]
+        assert late.downloaded[MISSES.stop] == [MISSES.stop - 1]
+    else:
+        assert late.downloaded[JOINS] == list(range(JOINS))
+        assert late.downloaded[MISSES.stop] == [JOINS, *MISSES]
     assert all(late.downloaded[n] == [n - 1] for n in range(MISSES.stop + 1, ROUNDS + 1))
     assert shown_bytes(client, job, 2) == late.bytes_down
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 from api.coordinator import collect as collecting
 from api.db.external_tables import Refusal
 from api.db.session import reading, writing
-from api.db.tables import Export, Job, Table
+from api.db.tables import Audit, Export, Job, Table
 from api.services import collection, exports, safekeeping
 from api.settings import Settings
 from tests.api.house import House, is_refused, toy_update
@@ -195,6 +195,18 @@ def test_jobs_are_kept_for_ever_unless_a_time_is_set(collector: House) -> None:
     ]
     with reading(collector.engine) as session:
         assert set(session.scalars(select(Job.id))) == {young, runs}
+
+
+def test_the_audit_log_is_kept_for_ever_unless_a_time_is_set(
+    client: TestClient, collector: House
+) -> None:
+    for job_id in (finished(collector), finished(collector)):
+        assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    with writing(collector.engine) as session:
+        session.scalars(select(Audit).order_by(Audit.id)).first().at = LONG_AGO
+    for keep, left in ((None, 2), (3600.0, 1)):
+        collection.retire(collector.engine, with_settings(collector, keep_audit_s=keep))
+        assert len(client.get("/v1/audit").json()["items"]) == left
 
 
 def test_an_export_cannot_begin_for_a_job_that_is_gone(client: TestClient, house: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -12,21 +12,8 @@ from fastapi.testclient import TestClient
 from api.coordinator import export
 from api.coordinator.advance import advance
 from api.deps import blob_store
-from api.settings import Settings
 from api.settings import settings as read_settings
-from tests.api.bucket import new_bucket
 from tests.api.exchange import Json, claim, fetch, lease, open_first_round, put, submit, train
-from tests.api.process import forget
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process's blobs are in S3."""
-    name = new_bucket(s3_endpoint, monkeypatch)
-    monkeypatch.setenv("FEDKRSO_BLOB_URL", f"s3://{name}/fedkrso")
-    forget()
-    yield
-    forget()
 
 
 @pytest.fixture
@@ -88,7 +75,7 @@ def test_a_lost_lease_gets_no_304(client: TestClient, assignment: Json) -> None:
 
 
 def test_a_state_in_s3_is_behind_a_link_that_needs_no_key(
-    bucket: None, client: TestClient, assignment: Json
+    blobs_in_s3: None, client: TestClient, assignment: Json
 ) -> None:
     (state,) = assignment["states"]
     answer = client.get(state_url(assignment), headers=lease(assignment), follow_redirects=False)
@@ -101,14 +88,14 @@ def test_a_state_in_s3_is_behind_a_link_that_needs_no_key(
 
 
 def test_the_link_lives_as_long_as_the_setting_says(
-    bucket: None, client: TestClient, assignment: Json, monkeypatch: pytest.MonkeyPatch
+    blobs_in_s3: None, client: TestClient, assignment: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = client.get(state_url(assignment), headers=lease(assignment), follow_redirects=False)
     assert "X-Amz-Expires=300&" in answer.headers["Location"]
 
 
 def test_without_redirects_the_service_sends_what_is_in_s3(
-    streamed: None, bucket: None, client: TestClient, assignment: Json
+    streamed: None, blobs_in_s3: None, client: TestClient, assignment: Json
 ) -> None:
     (state,) = assignment["states"]
     answer = fetch(client, assignment, state["digest"])
@@ -119,7 +106,7 @@ def test_without_redirects_the_service_sends_what_is_in_s3(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_whole_job_with_its_blobs_in_s3(
-    bucket: None,
+    blobs_in_s3: None,
     client: TestClient,
     tiny_job: Callable[..., Json],
     tmp_path: Any,

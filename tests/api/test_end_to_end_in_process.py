@@ -104,7 +104,7 @@ def test_a_language_model_is_trained_by_the_service(
     ("method", "wire"),
     [
         ("fedkrso", {"dtype": "bf16"}),
-        ("fedkrso", {"dtype": "int8"}),
+        ("fedkrso", {"dtype": "int8", "download": "int4"}),
         ("fedit", {"dtype": "int8", "error_feedback": False}),
         ("fedit", {"dtype": "int4", "compression": "zstd"}),
         ("fedkrso", {"compression": "zstd"}),

@@ -42,6 +42,25 @@ def test_events_after_an_id_leave_out_the_earlier_ones(client: TestClient, house
     assert as_json(client, job_id, after=rest[-1]["id"]) == []
 
 
+def test_the_newest_events_come_without_the_earlier_ones(client: TestClient, house: House) -> None:
+    job_id = house.open_job()
+    every = as_json(client, job_id)
+    assert as_json(client, job_id, last=1) == every[-1:]
+    assert as_json(client, job_id, last=500) == every
+
+
+def test_a_client_that_was_lost_says_who_had_it_and_who_has_it(
+    client: TestClient, house: House
+) -> None:
+    job_id = house.open_job(clients=1)
+    house.give_back(house.claim("gpu-1"))
+    house.claim("gpu-2")
+    first, lost, again = as_json(client, job_id)[2:]
+    assert first["text"] == "Client 0 was given to gpu-1 (round 1)"
+    assert again["text"] == "Client 0 was given to gpu-2 after gpu-1 (round 1)"
+    assert lost["data"] == again["data"] == {"client": 0, "round": 1}
+
+
 def test_the_stream_of_an_ended_job_ends(client: TestClient, house: House) -> None:
     job_id = house.open_job(clients=1)
     house.finish_round(job_id)

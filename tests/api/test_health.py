@@ -18,6 +18,7 @@ from api.services.probes import NotReady, Readiness
 from api.settings import Settings
 from messaging import queues
 from messaging.depth import probe
+from tests.api.house import House
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +129,26 @@ def test_a_database_that_says_nothing_is_not_waited_for(silent_port: int) -> Non
     engine = engine_of(f"postgresql+psycopg://nobody@127.0.0.1:{silent_port}/none")
     asked = Readiness({"database": lambda: probes.check_database(engine)}, limit_s=0.3)
     assert asked.ask()["database"].startswith("no answer for ")
+
+
+def test_admins_see_parts_queue_workers_and_jobs(client: TestClient, house: House) -> None:
+    house.open_job(clients=2)
+    seat, other = house.claim("gpu-1"), house.claim("gpu-2")
+    house.hand_in(seat)
+    shown = client.get("/v1/service").json()
+    assert set(shown["checks"].values()) == {"ok"}
+    assert set(shown["queues"]) == {"clients", "coordinator"}
+    assert shown["jobs"]["running"] == 1
+    assert {one["name"]: one["busy"] for one in shown["workers"]} == {
+        "gpu-1": False,
+        "gpu-2": True,
+    }
+    assert other.client == 1
+
+
+def test_admins_see_which_part_does_not_work(client: TestClient, settings: Settings) -> None:
+    assert client.get("/v1/service").json()["checks"]["broker"] == "ok"
+    shutil.rmtree(settings.queue_folder)
+    shown = client.get("/v1/service").json()
+    assert shown["checks"]["broker"] != "ok"
+    assert (shown["checks"]["database"], shown["queues"]) == ("ok", {})

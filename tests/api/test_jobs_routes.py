@@ -74,7 +74,7 @@ BAD = {
         {"method": {"name": "magic"}},
         "method.name",
         "magic",
-        "allowed: fed_sb, fedavg",
+        "allowed: bottleneck, fed_sb, fedavg",
     ),
     "too many tokens": (
         {"local": {"max_length": 99}},
@@ -179,6 +179,15 @@ def test_a_job_is_cancelled_once(client: TestClient, house: House) -> None:
     errors_of(again, 409)
     assert again.json()["detail"] == f"job {job_id} is cancelled: it cannot be cancelled"
     errors_of(client.post("/v1/jobs/nope/cancel"), 404)
+
+
+def test_the_newest_rounds_come_alone_and_as_among_all(client: TestClient, house: House) -> None:
+    job_id = house.open_job(clients=2, rounds=3)
+    for _ in range(2):
+        house.finish_round(job_id)
+    every = client.get(f"/v1/jobs/{job_id}/rounds").json()["items"]
+    assert [item["round"] for item in every] == [1, 2, 3]
+    assert client.get(f"/v1/jobs/{job_id}/rounds?last=2").json()["items"] == every[1:]
 
 
 def test_rounds_show_what_was_sent_and_measured(client: TestClient, house: House) -> None:

@@ -70,6 +70,22 @@ def test_a_job_waits_for_its_external_clients_and_says_for_whom(
     assert [seat.num_examples for seat in house.seats(job, 1)] == [10, 7, 7]
 
 
+def test_the_work_of_a_client_that_leaves_is_over_at_once(
+    house: House, engine: Engine, mixed_job: Any, hospital: Any
+) -> None:
+    job, a, b = mixed_job(), hospital("a"), hospital("b")
+    for one in (a, b):
+        join(engine, one, job)
+    house.advance(job)
+    seat, other = claim(house, a), claim(house, b)
+    offers.refuse(engine, caller_of(engine, a), job, "another model")
+    stopped = house.seat(seat.id)
+    why = "client a does not take part: another model"
+    assert (stopped.state, stopped.error) == ("failed", why)
+    is_refused(409, "stale-lease", lambda: house.heartbeat(seat))
+    house.heartbeat(other)
+
+
 def test_each_client_gets_its_own_work_and_a_worker_that_of_simulated_ones(
     house: House, engine: Engine, mixed_job: Any, hospital: Any
 ) -> None:
@@ -261,3 +277,21 @@ def test_a_client_with_work_that_is_not_its_own_project_has_none(
     house.open_job()
     made = hospital("a")
     assert wait(client, people.bearer(made), 0)[0] == 204
+
+
+def test_operators_see_what_a_client_works_on_and_what_it_turned_down(
+    house: House, engine: Engine, client: TestClient, mixed_job: Any, hospital: Any
+) -> None:
+    job, other, a, b = mixed_job(), mixed_job(), hospital("a"), hospital("b")
+    for one in (a, b):
+        join(engine, one, job)
+    offers.refuse(engine, caller_of(engine, b), other, "no consent for this study")
+    house.advance(job)
+    seat = claim(house, a)
+    shown = {one["name"]: one for one in client.get("/v1/clients").json()["items"]}
+    (working,) = shown["a"]["work"]
+    assert (working["job"], working["round"], working["client"]) == (job, 1, seat.client)
+    assert shown["b"]["work"] == []
+    (refused,) = shown["b"]["refuses"]
+    assert (refused["job"], refused["reason"]) == (other, "no consent for this study")
+    assert len(shown["a"]["keys"]) == len(shown["b"]["keys"]) == 1

@@ -36,8 +36,10 @@ def test_every_operation_says_what_it_does() -> None:
 def test_every_operation_has_a_tag() -> None:
     assert {tuple(operation["tags"]) for _, operation in operations()} == {
         ("jobs",),
+        ("service",),
         ("clients",),
         ("catalogue",),
+        ("uploads",),
         ("users",),
         ("projects",),
         ("keys",),

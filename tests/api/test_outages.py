@@ -48,6 +48,16 @@ def test_a_request_is_told_to_come_again(client: TestClient, settings: Settings,
     assert client.get(path).status_code in (200, 404)
 
 
+def test_a_database_that_is_gone_is_not_begun_anew(client: TestClient, settings: Settings) -> None:
+    path = Path(make_url(settings.database).database or "")
+    engine_of(settings.database).dispose()
+    path.rename(path.with_name("moved.db"))
+    assert client.get("/v1/jobs").status_code == 503
+    assert not path.exists()
+    path.with_name("moved.db").rename(path)
+    assert client.get("/v1/jobs").status_code == 200
+
+
 def test_a_coordinator_without_its_database_does_no_harm(house: House) -> None:
     job_id = house.job(clients=1)
     with database_away(house.settings):

@@ -84,10 +84,18 @@ def test_hints_wait_in_the_queue_of_those_they_are_for() -> None:
 @pytest.mark.usefixtures("url")
 def test_hints_that_nobody_takes_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "MOST_WAITING", 4)
-    for _ in range(3):
-        queue.hint_training(3)
+    for _ in range(5):
+        queue.hint_training(9)
         queue.hint_advance("job")
-    assert waiting() == (4, 3)
+    assert waiting() == (4, 4)
+
+
+@pytest.mark.usefixtures("url")
+def test_hints_of_work_that_wait_already_count() -> None:
+    queue.hint_training(2)
+    queue.hint_training(5)
+    queue.hint_training(3)
+    assert waiting() == (5, 0)
 
 
 @pytest.mark.usefixtures("url")

@@ -103,6 +103,32 @@ def test_work_that_nobody_took_is_announced_again(house: House, hints: list[int]
     assert sum(hints) == 3
 
 
+def test_only_an_update_that_may_close_its_round_wakes_a_coordinator(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr("api.queue.hint_advance", woken.append)
+    job_id = house.open_job(clients=3)
+    seats = [house.claim() for _ in range(3)]
+    house.hand_in(seats[0])
+    house.hand_in(seats[1])
+    assert woken == []
+    house.hand_in(seats[2])
+    assert woken == [job_id]
+
+
+def test_an_update_is_the_last_also_where_another_client_gave_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr("api.queue.hint_advance", woken.append)
+    job_id = house.open_job(clients=2, clients_rules={"attempts": 1})
+    seats = [house.claim() for _ in range(2)]
+    house.give_back(seats[1])
+    house.hand_in(seats[0])
+    assert woken == [job_id]
+
+
 def test_a_broker_that_is_away_does_not_stop_a_job(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

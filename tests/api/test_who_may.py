@@ -26,7 +26,9 @@ OPEN = {"/healthz", "/readyz", "/metrics"}  # the last has a key of its own
 RULES = {
     "POST /v1/jobs": "operator",
     "POST /v1/jobs:estimate": "operator",
+    "POST /v1/jobs:partition": "operator",
     "GET /v1/jobs": "viewer",
+    "GET /v1/jobs:series": "viewer",
     "GET /v1/jobs/{job_id}": "viewer",
     "PATCH /v1/jobs/{job_id}": "operator",
     "DELETE /v1/jobs/{job_id}": "operator",
@@ -39,7 +41,11 @@ RULES = {
     "GET /v1/jobs/{job_id}/rounds/{number}/clients": "viewer",
     "GET /v1/jobs/{job_id}/events": "viewer",
     "GET /v1/jobs/{job_id}/model": "viewer",
+    "POST /v1/uploads": "operator",
+    "GET /v1/uploads": "viewer",
+    "DELETE /v1/uploads/{source}": "operator",
     "GET /v1/methods": "viewer",
+    "GET /v1/service": "admin",
     "GET /v1/models": "viewer",
     "GET /v1/datasets": "viewer",
     "GET /v1/schemas/job": "viewer",
@@ -81,6 +87,7 @@ RULES = {
     "POST /v1/assignments/gone": "worker",
     "POST /v1/assignments/{assignment_id}/heartbeat": "worker",
     "GET /v1/assignments/{assignment_id}/blobs/{digest}": "worker",
+    "GET /v1/assignments/{assignment_id}/data/{source}": "worker",
     "GET /v1/assignments/{assignment_id}/update": "worker",
     "PUT /v1/assignments/{assignment_id}/update": "worker",
     "POST /v1/assignments/{assignment_id}/fail": "worker",
@@ -105,6 +112,7 @@ def ask(http: TestClient, operation: str, headers: dict[str, str], **names: str)
     method, path = operation.split(" ", 1)
     given = {"number": "1", "user": "nobody", "key_id": "0" * 16, "assignment_id": "a"}
     given |= {"invitation_id": "0" * 16, "client_id": "0" * 16}
+    given |= {"source": f"upload:{'0' * 64}.csv"}
     given |= {"digest": "0" * 64, "project": "ours", "job_id": "none"} | names
     params = {"format": "json"} if path.endswith("/events") else {}
     body = None if method in ("GET", "DELETE") else {}

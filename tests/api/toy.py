@@ -74,6 +74,7 @@ class ToyModel:
 
     def __init__(self) -> None:
         self.model: Any = None
+        self.base_sha256 = "0" * 64
         self.total = torch.zeros(2)
 
     def materialize(self, chain: Sequence[StateRef]) -> None:
@@ -87,12 +88,16 @@ class ToyWorkload:
     def __init__(self, spec: JobSpec) -> None:
         self.spec, self.method, self.config = spec, TOY, MethodConfig()
         self.global_model = ToyModel()
+        self.checkpoint_bytes = None
 
     def aggregate(
         self, state: Payload, counted: Iterable[Counted], server: Payload | None = None
     ) -> Aggregated:
         updates = in_one_round(TOY, self.config, self.spec.rounds, object, state, counted)
         return Aggregated(TOY.aggregate(self.config, state, updates), server)
+
+    def reference(self, _state: Payload) -> Payload:
+        return Payload()
 
     def initial_state(self) -> Payload:
         return TOY.init(self.config, self.global_model.model, self.spec.seed)

@@ -73,7 +73,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     )
     assert done.stdout.splitlines()[-1] == "[]"
     names = ("up", "demo", "run", "estimate", "submit", "watch", "jobs", "cancel", "export")
-    for name in (*names, "methods"):
+    for name in (*names, "methods", "upload"):
         assert f" {name} " in done.stdout
 
 

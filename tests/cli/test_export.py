@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pytest
 
 from cli.errors import CliError
-from cli.export import export, unpack
+from cli.export import adapter_line, export, unpack
 
 
 def write_zip(file: BinaryIO | Path, members: dict[str, str]) -> None:
@@ -83,3 +83,11 @@ def test_bytes_that_are_no_zip_are_an_error_and_leave_nothing(tmp_path: Path) ->
     with pytest.raises(CliError, match="not a zip that can be read"):
         export(fetch, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_says_what_to_do_with_an_adapter(tmp_path: Path) -> None:
+    assert adapter_line(tmp_path) is None
+    (tmp_path / "adapter").mkdir()
+    assert "goes on top of the base model" in str(adapter_line(tmp_path))
+    (tmp_path / "base").mkdir()
+    assert f"goes on top of {tmp_path / 'base'}" in str(adapter_line(tmp_path))

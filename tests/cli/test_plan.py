@@ -26,8 +26,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def planned(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Command]:
-    monkeypatch.setattr(plan, "dashboard_script", lambda: tmp_path / "app.py")
+def planned(home: Home) -> dict[str, Command]:
     layout = Layout("127.0.0.1", 8123, "http://127.0.0.1:8123", 2, 8501)
     return {command.name: command for command in commands(home, layout, ENVIRON)}
 

@@ -147,4 +147,36 @@ ROWS = {
         means=False,
         moves_everything=True,
     ),
+    # 16 virtual tokens; the model is 32 wide and has 2 layers
+    "prompt_tuning": Row(
+        1e-1, lambda of: 4 * 16 * 32 + 4 * of.head, exact=True, steps=40, share=0.8
+    ),
+    "p_tuning": Row(
+        1e-3,
+        lambda of: 4 * (16 * 32 + 2 * 32 * 128 + 128 * 128 + 2 * 128 + 32) + 4 * of.head,
+        exact=False,
+        steps=40,
+        share=0.88,
+    ),
+    "prefix_tuning": Row(1e-1, lambda of: 8 * 16 * 2 * 32 + 4 * of.head, exact=True, steps=40),
+    "bottleneck": Row(  # two places in each of 2 layers, 16 wide
+        1e-2, lambda of: 4 * 4 * (2 * 16 * 32 + 16 + 32) + 4 * of.head, exact=False
+    ),
+    "fedbpt": Row(  # lr is the step size that the search begins with
+        1.0,
+        lambda of: 4 * of.config.dimension + 8,
+        exact=False,
+        means=False,
+        only_losses=True,
+        steps=40,
+        share=0.96,
+    ),
+    # prefixes of 16 tokens of one of the 2 layers, and their controls
+    "fedpeptao": Row(
+        1e-1,
+        lambda of: 16 * 16 * 32 + 4 * of.head,
+        exact=False,
+        means=False,
+        steps=40,
+    ),
 }

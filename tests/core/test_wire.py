@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from fedkrso_core.encoding import encoded_bytes
 from fedkrso_core.errors import PayloadError
-from fedkrso_core.estimate.encoding import encoded_bytes
 from fedkrso_core.payload import Payload, decode, encode
 from fedkrso_core.wire import compress, restore
 from fedkrso_core.wire_spec import WireDtype, form_of, scales_of

@@ -13,6 +13,8 @@ METHODS: list[Json] = [
         "name": "fedkrso",
         "title": "FedKRSO",
         "paper": "arXiv 2602.03019",
+        "summary": "Federated training in K random subspaces.",
+        "traffic": "Up: 4 r sum(d_out) bytes for each of the used seeds.",
         "config": {
             "properties": {
                 "rank": {"type": "integer", "default": 4, "minimum": 1, "description": "Rank r"},
@@ -25,6 +27,7 @@ METHODS: list[Json] = [
         "name": "fedavg",
         "title": "FedAvg",
         "paper": "arXiv 1602.05629",
+        "summary": "Full fine-tuning.",
         "config": {
             "properties": {
                 "momentum": {"type": "number", "default": 0.9, "description": "Of the server"}
@@ -55,6 +58,8 @@ def clients_of(current: Json) -> list[Json]:
         "bytes_up": 0,
         "bytes_down": 325_000,
         "bytes_lost": 0,
+        "offered_at": (START + timedelta(seconds=1)).isoformat(),
+        "leased_at": (START + timedelta(seconds=3)).isoformat(),
     }
     done = {"state": "done", "attempt": 1, "step": 10, "bytes_up": 100_000, "num_examples": 120}
     done |= {"worker": "gpu-1:4242", "peak_memory_bytes": 310_000_000}
@@ -91,10 +96,32 @@ def estimate(job: Json, methods: str) -> Json:
     own = job.get("method", {}).get("name", "fedkrso")
     answer = {"job": job["name"], "device": "cpu, 1 thread", "over_budget": {}}
     forecasts = [forecast(own, 1_000_000)]
-    if methods == "all":
+    if methods == "all" or "fedavg" in methods.split(","):
         forecasts.append(forecast("fedavg", 90_000_000))
+    if methods == "all":
         forecasts.append({"method": "odd", "title": "Odd", "refused": "no layer matches"})
         over = {"field": "budget.bytes_up", "message": "50.0 MB: too little", "value": 50_000_000}
         if job.get("budget"):
             answer["over_budget"] = {"fedavg": [over]}
     return answer | {"forecasts": forecasts}
+
+
+def points_of(closed: list[Json]) -> list[Json]:
+    """The closed rounds as points of curves; each took 20 s."""
+    up = down = 0
+    points = []
+    for item in closed:
+        up, down = up + item["bytes_up"], down + item["bytes_down"]
+        seconds = {"train": 12.0, "transfer": 3.0, "aggregate": 1.0, "wait": 4.0}
+        points.append(
+            {
+                "round": item["round"],
+                "metrics": item["metrics"],
+                "elapsed_s": 20.0 * item["round"],
+                "bytes_up": up,
+                "bytes_down": down,
+                "peak_memory_bytes": item["peak_memory_bytes"],
+                "seconds": seconds,
+            }
+        )
+    return points

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.dashboard.fake_api import KEY, FakeApi, Refusal
+from tests.dashboard.fake_api import KEY, FakeApi
+from tests.dashboard.refusal import Refusal
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 OpenPage = Callable[..., AppTest]
@@ -56,6 +57,9 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             self._respond()
 
+        def do_PUT(self) -> None:
+            self._respond()
+
         def do_DELETE(self) -> None:
             self._respond()
 
@@ -71,7 +75,8 @@ def serve(fake: FakeApi, port: int) -> ThreadingHTTPServer:
                 if self.path.startswith("/store/"):
                     assert "Authorization" not in self.headers
                 key = str(self.headers["Authorization"]).removeprefix("Bearer ")
-                given = json.loads(text or "{}")
+                is_json = not self.path.startswith("/v1/uploads?")
+                given = json.loads(text or "{}") if is_json or not text else {"raw": text}
                 status, body = fake.answer(self.command, self.path, given, key)
             except Refusal as refusal:
                 status, body = refusal.status, refusal.body

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel
 
+from api.partition_schemas import PartitionOut
 from api.schemas import (
     EstimateOut,
     EventOut,
@@ -20,28 +21,18 @@ from api.schemas import (
     RoundClientOut,
     RoundOut,
 )
+from api.series_schemas import SeriesOut
 from fedkrso_core.clone import changed
 from fedkrso_core.errors import SpecError
 from fedkrso_core.spec import JobSpec, parse
-from tests.dashboard.canned import METHODS, START, ZIP, clients_of, estimate, open_round
+from tests.dashboard.canned import METHODS, START, ZIP, clients_of, estimate, open_round, points_of
+from tests.dashboard.fake_access import FakeAccess
+from tests.dashboard.fake_admin import FakeAdmin
+from tests.dashboard.fake_uploads import FakeUploads
+from tests.dashboard.refusal import Refusal
 
 Json = dict[str, Any]
 KEY = "secret"
-
-
-class Refusal(Exception):
-    """A request that this server answers with a problem document."""
-
-    def __init__(self, status: int, detail: str, errors: list[Json] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.body = {
-            "type": "urn:fedkrso:problem:test",
-            "title": detail,
-            "status": status,
-            "detail": detail,
-            "errors": errors or [],
-        }
 
 
 class FakeApi:
@@ -56,9 +47,14 @@ class FakeApi:
         self.may_estimate.set()
         self.builds_to_wait = 0
         self.model_requests = 0
+        self.series_requests = 0
+        self.requests: list[str] = []  # paths, in the order in which they came
         self.projects = ["default"]
         self.keys = {KEY: ("admin", "admin")}  # of which user and role
         self.models_elsewhere = False
+        self.uploads = FakeUploads()
+        self.access = FakeAccess()
+        self.admin = FakeAdmin()
 
     def add_job(self, spec: Json, state: str = "running") -> str:
         """A job that has opened its first round."""
@@ -113,7 +109,17 @@ class FakeApi:
         if self.down:
             raise Refusal(503, "The database is locked")
         split = urlsplit(url)
-        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        self.requests.append(split.path)
+        given = parse_qs(split.query).items()
+        query = {name: values if len(values) > 1 else values[0] for name, values in given}
+        path = unquote(split.path)
+        if found := self.access.answer(method, path, body):
+            return found
+        if found := self.admin.answer(method, path, body, query):
+            self.keys |= self.admin.made
+            return found
+        if path == "/v1/uploads":
+            return self.uploads.answer(body, query)
         if method == "DELETE":
             del self.jobs[split.path.rsplit("/", 1)[1]]
             return 204, b""
@@ -127,6 +133,8 @@ class FakeApi:
         return [
             ("/v1/jobs", self._jobs),
             ("/v1/jobs:estimate", self._estimate),
+            ("/v1/jobs:series", self._series),
+            ("/v1/jobs:partition", self._partition),
             ("/v1/jobs/([^/]+)", self._one),
             ("/v1/jobs/([^/]+)/cancel", self._cancel),
             ("/v1/jobs/([^/]+)/(pause|resume|retry)", self._act),
@@ -153,10 +161,42 @@ class FakeApi:
             job = self.add_job(body)
             self.jobs[job]["project"] = query.get("project", "default")
             return 201, self._job(job)
-        newest = [job for job in reversed(self.jobs) if self._matches(job, query)]
+        found = [job for job in self._ordered(query) if self._matches(job, query)]
         limit = int(query.get("limit", 20))
-        following = newest[limit - 1] if len(newest) > limit else None
-        return 200, {"items": [self._job(job) for job in newest[:limit]], "next": following}
+        following = found[limit - 1] if len(found) > limit else None
+        items = [self._job(job) | self._curve(job, query) for job in found[:limit]]
+        return 200, {"items": items, "next": following}
+
+    def _ordered(self, query: Json) -> list[str]:
+        """All jobs as they are sorted, those alone that follow the cursor."""
+        match query.get("sort", "newest"):
+            case "name":
+                jobs = sorted(self.jobs, key=lambda job: self.jobs[job]["name"].lower())
+            case "oldest":
+                jobs = list(self.jobs)
+            case _:
+                jobs = list(reversed(self.jobs))
+        return jobs[jobs.index(query["after"]) + 1 :] if "after" in query else jobs
+
+    def _curve(self, job: str, query: Json) -> Json:
+        measured = [(r["round"], r["metrics"]["accuracy"]) for r in self._closed(job)]
+        return {"curve": measured if int(query.get("curve", 0)) else []}
+
+    def _closed(self, job: str) -> list[Json]:
+        return [item for item in self.rounds[job] if item["state"] == "closed"]
+
+    def _series(self, query: Json, **_: Json) -> tuple[int, Any]:
+        self.series_requests += 1
+        jobs = query["job"] if isinstance(query["job"], list) else [query["job"]]
+        common = ("id", "name", "state", "method", "rounds", "rounds_closed")
+        return 200, _page(
+            SeriesOut,
+            [
+                {name: self._job(job)[name] for name in (*common, "headline", "higher_is_better")}
+                | {"points": points_of(self._closed(job))}
+                for job in jobs
+            ],
+        )
 
     def _estimate(self, query: Json, body: Json) -> tuple[int, Any]:
         assert self.may_estimate.wait(10)
@@ -164,10 +204,23 @@ class FakeApi:
         answer = EstimateOut.model_validate(estimate(body, query.get("methods", "")))
         return 200, answer.model_dump(mode="json")
 
+    def _partition(self, body: Json, **_: Json) -> tuple[int, Any]:
+        _require_job(body)
+        count = body["clients"]["count"]
+        if count > 50:
+            error = {"field": "partition", "message": f"{count} clients cannot share 50 rows"}
+            raise Refusal(422, "Wrong job", [error])
+        shares = [{"client": n, "num_examples": 10 + n, "labels": [10, n]} for n in range(count)]
+        answer = {"num_examples": sum(10 + n for n in range(count)), "num_validation": 5}
+        answer |= {"labels": ["good", "bad"], "num_clients": count, "clients": shares}
+        return 200, PartitionOut.model_validate(answer).model_dump(mode="json")
+
     def _matches(self, job: str, query: Json) -> bool:
-        order = list(self.jobs)
-        before = "after" not in query or order.index(job) < order.index(query["after"])
-        return before and query.get("state") in (None, self.jobs[job]["state"])
+        text = query.get("search", "").lower()
+        return text in self.jobs[job]["name"].lower() and query.get("state") in (
+            None,
+            self.jobs[job]["state"],
+        )
 
     def _cancel(self, job: str, **_: Json) -> tuple[int, Any]:
         self.jobs[job] |= {"state": "cancelled", "finished_at": datetime.now(UTC).isoformat()}
@@ -189,8 +242,8 @@ class FakeApi:
         _require_job(spec)
         return 201, self._job(self.add_job(spec))
 
-    def _rounds(self, job: str, **_: Json) -> tuple[int, Any]:
-        return 200, _page(RoundOut, self.rounds[job])
+    def _rounds(self, job: str, query: Json, **_: Json) -> tuple[int, Any]:
+        return 200, _page(RoundOut, self.rounds[job][-int(query.get("last", 1000)) :])
 
     def _clients(self, job: str, number: str, **_: Json) -> tuple[int, Any]:
         return 200, _page(RoundClientOut, clients_of(self.rounds[job][int(number) - 1]))

@@ -83,3 +83,14 @@ def test_a_wrong_key_is_refused(fake_api: FakeApi) -> None:
 def test_an_id_cannot_climb_out_of_its_place(client: ApiClient) -> None:
     with pytest.raises(ApiProblem, match=r"no job \.\./methods"):
         client.job("../methods")
+
+
+def test_the_curves_of_several_jobs_come_in_one_request(
+    client: ApiClient, fake_api: FakeApi
+) -> None:
+    jobs = [fake_api.add_job({"name": name}) for name in ("one", "two")]
+    fake_api.close_round(jobs[0])
+    found = client.series([jobs[1], jobs[0]])
+    assert [item["name"] for item in found] == ["two", "one"]
+    assert [len(item["points"]) for item in found] == [0, 1]
+    assert fake_api.series_requests == 1

@@ -41,7 +41,38 @@ def test_the_estimate_shows_a_client_in_a_round(open_page: OpenPage) -> None:
     assert "weights 90\\.0 MB, gradients 1\\.0 MB" in _texts(app)
     assert "`medium`: saves 25 % of the time, 0.09s for a step" in _texts(app)
     assert "`bf16`: takes 25 % longer, 0.15s for a step" in _texts(app)
-    assert not app.dataframe
+
+
+def test_full_fine_tuning_stands_beside_it_without_asking(open_page: OpenPage) -> None:
+    table = _estimate(open_page(PAGE)).dataframe[0].value
+    assert list(table["Method"]) == ["fedkrso", "fedavg (full)"]
+    assert list(table["Job (MB)"]) == [72, 72 * 90]
+
+
+def test_once_asked_the_estimate_follows_the_form(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = _estimate(open_page(PAGE))
+    fake_api.may_estimate.clear()
+    app.number_input(key="field-rounds.count").set_value(3).run()
+    assert WAITING in _captions(app)
+    assert "the form as it was" in _texts(app)
+    fake_api.may_estimate.set()
+    while WAITING in _captions(app):
+        app.run()
+    assert "the form as it was" not in _texts(app)
+
+
+def test_a_client_with_less_memory_than_the_job_takes_is_named(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    fake_api.access.add_client("small", hardware={"free_memory_bytes": 300_000_000})
+    fake_api.access.add_client("large")
+    app = open_page(PAGE)
+    app.text_input(key="field-clients.external").input('{"min": 1}')
+    app.number_input(key="field-clients.simulated").set_value(7)
+    _estimate(app)
+    (warning,) = [item.value for item in app.warning]
+    assert "1 of 2 registered clients had less memory free than the 500 MB" in warning
+    assert r"small \(300 MB\)" in warning
 
 
 def test_nothing_is_asked_before_the_button_is_pressed(
@@ -59,6 +90,7 @@ def test_the_form_can_be_used_while_the_server_measures(
 ) -> None:
     fake_api.may_estimate.clear()
     app = open_page(PAGE)
+    app.toggle(key="estimate-follows").set_value(False)
     app.button(key="estimate-job").click().run()
     assert app.button(key="estimate-job").disabled
     app.number_input(key="field-rounds.count").set_value(3).run()
@@ -75,7 +107,7 @@ def test_all_methods_stand_side_by_side_when_asked_for(open_page: OpenPage) -> N
     app.toggle(key="estimate-all").set_value(True)
     app.text_input(key="field-budget.bytes_up").input("50MB")
     table = _estimate(app).dataframe[0].value
-    assert list(table["Method"]) == ["fedkrso", "fedavg"]
+    assert list(table["Method"]) == ["fedkrso", "fedavg (full)"]
     assert list(table["Up (MB)"]) == [1, 90]
     assert r"**odd** cannot run this job: no layer matches" in _texts(app)
     assert ":green[**Upload of all clients** fits: 24.0 MB of 50MB]" in _texts(app)

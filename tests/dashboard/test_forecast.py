@@ -51,7 +51,10 @@ def test_each_limit_of_the_budget_fits_or_says_why_not() -> None:
 
 def test_a_method_that_cannot_run_is_named_and_not_compared() -> None:
     answer = estimate(JOB, "all")
-    assert list(forecast.comparison(forecast.able(answer))["Method"]) == ["fedkrso", "fedavg"]
+    assert list(forecast.comparison(forecast.able(answer))["Method"]) == [
+        "fedkrso",
+        "fedavg (full)",
+    ]
     assert forecast.refusals(answer) == ["**odd** cannot run this job: no layer matches"]
     assert forecast.too_large(answer) == ["**fedavg** does not fit into the budget"]
 

@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import words
+from dashboard.components.connection import REFRESH_S
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
 
@@ -61,6 +62,32 @@ def test_the_clients_of_the_newest_or_a_chosen_round_are_shown(
     assert set(app.dataframe[1].value["Doing"]) == {"done, update accepted"}
 
 
+def test_the_clients_of_a_round_are_drawn_with_what_each_does(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    captions = _captions(open_page(PAGE, job=_running(fake_api)))
+    assert any("4 clients: 1 done, 1 at work, 1 waiting, 1 failed" in text for text in captions)
+
+
+def test_a_refresh_asks_at_most_twice_a_second(fake_api: FakeApi, open_page: OpenPage) -> None:
+    job = _running(fake_api, closed=1)
+    app = open_page(PAGE, job=job)
+    for _ in range(4):
+        fake_api.close_round(job)  # everything is new each time
+        before = len(fake_api.requests)
+        app.run()
+        assert len(fake_api.requests) - before <= 2 * REFRESH_S
+    app.run()  # curve and rounds take turns
+    assert "Accuracy 0.880 after round 5; 5 rounds measured." in _captions(app)
+
+
+def test_a_round_that_has_ended_is_read_once(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE, job=_running(fake_api))
+    app.selectbox(key="clients-round").set_value(1).run()
+    app.run()
+    assert len([path for path in fake_api.requests if path.endswith("rounds/1/clients")]) == 1
+
+
 def test_events_are_read_once_and_shown_newest_first(
     fake_api: FakeApi, open_page: OpenPage
 ) -> None:
@@ -98,7 +125,9 @@ def test_a_job_that_runs_cannot_be_deleted(fake_api: FakeApi, open_page: OpenPag
 def test_a_failed_job_says_why(fake_api: FakeApi, open_page: OpenPage) -> None:
     job = fake_api.add_job({"name": "demo"}, "failed")
     fake_api.jobs[job]["reason"] = "quorum not reached"
-    assert open_page(PAGE, job=job).error[0].value == "quorum not reached"
+    said = open_page(PAGE, job=job).error[0].value
+    assert said.startswith("quorum not reached\n")
+    assert "retry" in said  # and what to do
 
 
 def test_a_job_that_its_budget_ended_says_with_what(fake_api: FakeApi, open_page: OpenPage) -> None:
@@ -149,8 +178,8 @@ def test_a_wrong_key_is_a_message_with_advice(
 def test_without_a_job_the_newest_are_offered(fake_api: FakeApi, open_page: OpenPage) -> None:
     _running(fake_api)
     app = open_page(PAGE)
-    assert app.button[0].label == "demo · running"
-    app.button[0].click().run()
+    (offered,) = [button for button in app.button if button.label == "demo · running"]
+    offered.click().run()
     assert app.title[0].value == "demo"
 
 

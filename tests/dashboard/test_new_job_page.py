@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
+from dashboard.words import plain
 from tests.dashboard.conftest import OpenPage
 from tests.dashboard.fake_api import FakeApi
+from tests.dashboard.fake_uploads import upload
 
 PAGE = "screens/new_job.py"
 
@@ -146,3 +148,90 @@ def test_a_server_that_is_away_is_a_message_until_it_is_back(
     fake_api.down = False
     app.run()
     assert app.button(key="submit-job").label == "Submit job"
+
+
+def test_the_division_shows_who_gets_which_rows(fake_api: FakeApi, open_page: OpenPage) -> None:
+    app = open_page(PAGE)
+    app.button(key="show-division").click().run()
+    said = [item.value for item in app.caption]
+    told = "108 rows for 8 clients, 10 to 17 each; 5 rows to evaluate on; "
+    assert told + "1 of 8 clients lack at least one of the labels." in said
+    app.number_input(key="field-seed").set_value(3).run()
+    assert any("it has changed since" in item.value for item in app.caption)
+    assert not fake_api.jobs
+
+
+def test_rows_that_cannot_be_divided_are_told_in_the_panel(open_page: OpenPage) -> None:
+    app = open_page(PAGE)
+    app.number_input(key="field-clients.count").set_value(60)
+    app.button(key="show-division").click().run()
+    assert any("60 clients cannot share 50 rows" in text for text in _red(app))
+    assert not app.exception
+
+
+def test_the_job_can_be_copied_as_yaml_curl_and_python(open_page: OpenPage) -> None:
+    app = open_page(PAGE)
+    file, command, program = (block.value for block in app.code)
+    assert file.startswith("name: demo")
+    assert command.startswith("curl -X POST")
+    assert "httpx.post" in program
+    assert all("secret" not in text for text in (file, command, program))
+
+
+ROWS = b'{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n'
+
+
+def _choose(app: AppTest, field: str, name: str, content: bytes) -> None:
+    app.file_uploader(key=f"rows-of-{field}").set_value((name, content, "text/plain")).run()
+
+
+def test_uploaded_rows_are_what_the_job_is_trained_on(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE)
+    app.file_uploader(key="rows-of-data.train").set_value(
+        ("reviews.jsonl", ROWS, "application/jsonl")
+    ).run()
+    assert not app.exception
+    source = fake_api.uploads.items[0]["source"]
+    assert app.selectbox(key="field-data.train").value == source
+    assert plain("reviews.jsonl: 2 rows; text, label") in [item.value for item in app.caption]
+    app.button(key="show-division").click().run()
+    app.button(key="submit-job").click().run()
+    assert not app.exception
+    assert fake_api.jobs["job1"]["spec"]["data"]["train"] == source
+
+
+def test_rows_to_validate_on_are_uploaded_to_the_project_that_is_chosen(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    fake_api.projects = ["default", "reviews"]
+    app = open_page(PAGE)
+    app.selectbox(key="project").select("reviews").run()
+    app.file_uploader(key="rows-of-data.validation").set_value(
+        ("held.jsonl", ROWS, "application/jsonl")
+    ).run()
+    assert fake_api.uploads.items[0]["project"] == "reviews"
+    assert app.text_input(key="field-data.validation").value == fake_api.uploads.items[0]["source"]
+
+
+def test_rows_that_the_server_cannot_read_are_told_beside_the_file(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    app = open_page(PAGE)
+    app.file_uploader(key="rows-of-data.train").set_value(
+        ("notes.jsonl", b"no rows", "text/plain")
+    ).run()
+    assert any(plain("notes.jsonl cannot be read") in text for text in _red(app))
+    assert app.selectbox(key="field-data.train").value == "pydocs"
+    assert not fake_api.uploads.items
+
+
+def test_rows_that_were_uploaded_before_can_be_picked(
+    fake_api: FakeApi, open_page: OpenPage
+) -> None:
+    old = upload(ROWS, "old.jsonl")
+    fake_api.uploads.items.append(old)
+    app = open_page(PAGE)
+    app.selectbox(key="field-data.train").select(old["source"]).run()
+    assert plain("old.jsonl: 2 rows; text, label") in [item.value for item in app.caption]

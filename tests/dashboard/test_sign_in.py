@@ -6,7 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.conftest import OpenPage
-from tests.dashboard.fake_api import FakeApi
+from tests.dashboard.fake_admin import SECRET
+from tests.dashboard.fake_api import KEY, FakeApi
 
 TYPED = "fk_of-vera"
 
@@ -104,6 +105,54 @@ def test_with_a_key_in_the_environment_nothing_is_asked(
     app = open_page()
     assert app.title[0].value == "Jobs"
     assert "Sign out" not in labels(app)
+
+
+@pytest.fixture
+def admins_dashboard(fake_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """The dashboard has an admin's key of its own, as `fedkrso up` starts it."""
+    monkeypatch.setenv("FEDKRSO_API_KEY", KEY)
+    fake_api.admin.answer("POST", "/v1/users", {"name": "vera", "role": "viewer"}, {})
+    return fake_api
+
+
+def sign_in_by_name(app: AppTest, name: str) -> AppTest:
+    app.text_input(key="sign-in-name").input(name)
+    return app.button(key="sign-in-as").click().run()
+
+
+def test_a_user_signs_in_by_name_and_may_do_what_that_user_may(
+    admins_dashboard: FakeApi, open_page: OpenPage
+) -> None:
+    job = admins_dashboard.add_job({"name": "mine"})
+    app = sign_in_by_name(open_page("screens/job.py", job=job), "vera")
+    assert not app.exception
+    assert any("vera · viewer" in caption.value for caption in app.caption)
+    assert admins_dashboard.who["user"] == "vera"
+    assert not {"New job", "Admin", "Sign in"} & labels(app)
+    assert SECRET not in everything(app)
+    (made,) = admins_dashboard.admin.keys.values()
+    assert (made["user"], made["label"]) == ("vera", "dashboard")
+    app.button(key="sign-out").click().run()
+    assert admins_dashboard.admin.keys[made["id"]]["state"] == "revoked"
+    assert any("admin" in caption.value for caption in app.caption)
+
+
+def test_nobody_signs_in_by_a_name_that_is_no_users(
+    admins_dashboard: FakeApi, open_page: OpenPage
+) -> None:
+    app = sign_in_by_name(open_page(), "ghost")
+    assert "'ghost' is not known" in app.error[0].value
+    assert "api-key" not in app.session_state
+
+
+def test_by_name_only_an_admins_dashboard_lets_in(
+    admins_dashboard: FakeApi, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDKRSO_API_KEY", "fk_of-oskar")
+    assert "Sign in" not in labels(open_page())
+    monkeypatch.delenv("FEDKRSO_API_KEY")
+    with pytest.raises(KeyError):
+        open_page().text_input(key="sign-in-name")
 
 
 def test_a_job_of_a_project_says_whose_it_is(fake_api: FakeApi, open_page: OpenPage) -> None:

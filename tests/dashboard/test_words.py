@@ -76,6 +76,7 @@ def test_a_job_that_its_budget_ended_says_so() -> None:
         ({"state": "done"}, "done, update accepted"),
         ({"state": "failed", "error": "out of memory"}, "failed: out of memory"),
         ({"state": "cancelled"}, "cancelled"),
+        ({"state": "cancelled", "error": "another model"}, "cancelled: another model"),
     ],
 )
 def test_what_a_client_does_is_said_in_words(client: dict[str, Any], text: str) -> None:
@@ -98,3 +99,9 @@ def test_text_of_others_is_no_markdown() -> None:
     assert words.plain("![x](http://a.b) :material/home:\n*b*") == (
         r"\!\[x\]\(http\://a\.b\) " + "\\:\u200b" + r"material/home\: \*b\*"
     )
+
+
+def test_of_many_things_a_job_waits_for_some_are_named() -> None:
+    job = {"waiting": [{"what": f"client {number}"} for number in range(200)]}
+    named = words.waits(job, NOW)
+    assert named[-2:] == ["client 19", "180 more"]

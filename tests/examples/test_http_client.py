@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -24,8 +23,10 @@ from fedkrso_core.stale import Counted
 from fedkrso_core.workload import Workload
 from tests.api.tiny import write_model, write_rows
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "http_client.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = EXAMPLES / "http_client.py"
 HEADS = 2
+POOLER = "bert.pooler.dense"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,9 @@ def example() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        spec.loader.exec_module(module)
     return module
 
 
@@ -78,12 +81,17 @@ def two_rounds(workload: Workload) -> list[bytes]:
     return states
 
 
-def test_it_imports_nothing_of_this_project() -> None:
-    tree = ast.parse(EXAMPLE.read_text())
+def imported(path: Path) -> set[str]:
+    """Names of the packages outside the standard library that a file imports."""
+    tree = ast.parse(path.read_text())
     names = {n.name for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names}
-    froms = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    others = {name.split(".")[0] for name in names | froms} - sys.stdlib_module_names
-    assert others == {"httpx", "numpy", "safetensors"}
+    froms = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names | froms} - sys.stdlib_module_names
+
+
+def test_it_imports_nothing_of_this_project() -> None:
+    assert imported(EXAMPLE) == {"httpx", "numpy", "safetensors", "numpy_bert"}
+    assert imported(EXAMPLES / "numpy_bert.py") == {"numpy"}
 
 
 def test_it_puts_the_journal_into_the_weights_as_the_service_does(
@@ -107,7 +115,7 @@ def test_its_forward_pass_is_that_of_the_model(
     model = workload.global_model.untrained().eval()
     with torch.no_grad():
         wanted = model.bert(torch.tensor([ids])).last_hidden_state[0, 0].numpy()  # type: ignore[operator]
-    assert np.allclose(example.first_hidden(weights, ids, HEADS), wanted, atol=1e-5)
+    assert np.allclose(example.trainer.first_hidden(weights, ids, HEADS), wanted, atol=1e-5)
 
 
 def test_its_step_is_that_of_automatic_differentiation(example: ModuleType, folder: Path) -> None:
@@ -117,46 +125,49 @@ def test_its_step_is_that_of_automatic_differentiation(example: ModuleType, fold
     labels = np.array([0, 1, 1, 0, 1, 0])
     local = {"steps": 1, "batch_size": 6, "lr": 0.1, "head_lr": 0.05}
     job = {"local": local, "method": {"rank": 2, "interval": 1}}
-    tensors, scalars = example.train(
-        weights, hidden, labels, job, [42], np.random.default_rng(1), lambda _: None
+    subspace = example.projection(42, POOLER, 2, 16)
+    trained, sums, mean = example.trainer.train(
+        weights, hidden, labels, job, [subspace], np.random.default_rng(1)
     )
-    p = torch.tensor(example.projection(42, example.POOLER, 2, 16))
+    p = torch.tensor(subspace)
     b = torch.zeros(16, 2, requires_grad=True)
     wc = torch.tensor(weights["classifier.weight"], requires_grad=True)
     bc = torch.tensor(weights["classifier.bias"], requires_grad=True)
-    pooler = torch.tensor(weights[f"{example.POOLER}.weight"]) + b @ p
-    bias = torch.tensor(weights[f"{example.POOLER}.bias"])
+    pooler = torch.tensor(weights[f"{POOLER}.weight"]) + b @ p
+    bias = torch.tensor(weights[f"{POOLER}.bias"])
     pooled = torch.tanh(torch.tensor(hidden) @ pooler.T + bias)
     loss = torch.nn.functional.cross_entropy(pooled @ wc.T + bc, torch.tensor(labels))
     loss.backward()
-    assert scalars["metrics"]["loss"] == pytest.approx(loss.item(), rel=1e-5)
-    for name, value, lr in (
-        (f"A/0/{example.POOLER}", b, 0.1),
-        ("dense/classifier.weight", wc, 0.05),
-        ("dense/classifier.bias", bc, 0.05),
+    assert mean == pytest.approx(loss.item(), rel=1e-5)
+    for name, found, value, lr in (
+        ("accumulator", sums[0], b, 0.1),
+        ("weight", trained["classifier.weight"], wc, 0.05),
+        ("bias", trained["classifier.bias"], bc, 0.05),
     ):
         assert value.grad is not None
         wanted = (value - lr * value.grad).detach().numpy()
-        assert np.allclose(tensors[name], wanted, atol=1e-6), name
+        assert np.allclose(found, wanted, atol=1e-6), name
+    moved = trained[f"{POOLER}.weight"] - weights[f"{POOLER}.weight"]
+    assert np.allclose(moved, sums[0] @ subspace, atol=1e-6)
 
 
 def test_its_update_is_one_that_the_service_takes(
     example: ModuleType, workload: Workload, folder: Path, tmp_path: Path
 ) -> None:
-    from safetensors.numpy import save
-
     from fedkrso_core.expect import check_upload
 
     state = workload.initial_state()
     weights = load_file(folder / "model" / "model.safetensors")
     job: Any = workload.spec.model_dump(mode="json")
     hidden = np.ones((5, 16), "f4")
-    tensors, scalars = example.train(
-        weights, hidden, np.array([0, 1, 0, 1, 0]), job, state.scalars["next"],
-        np.random.default_rng(0), lambda _: None,
-    )  # fmt: skip
+    seeds = state.scalars["next"]
+    subspaces = [example.projection(seed, POOLER, 2, 16) for seed in seeds]
+    trained, sums, loss = example.trainer.train(
+        weights, hidden, np.array([0, 1, 0, 1, 0]), job, subspaces, np.random.default_rng(0)
+    )
+    scalars = {"decay": 1.0, "num_examples": 5, "metrics": {"loss": loss}}
     path = tmp_path / "update"
-    path.write_bytes(save(tensors, metadata={"scalars": json.dumps(scalars)}))
+    path.write_bytes(example.update_of(trained, sums, seeds, 2, scalars))
     model = workload.global_model.untrained()
     check_upload(path, workload.method.expect(workload.config, model, state), 5)
 
@@ -166,10 +177,13 @@ def test_its_update_is_one_that_the_service_takes(
     [
         {"method": {"name": "fedavg"}},
         {"wire": {"dtype": "int8"}},
+        {"wire": {"download": "int8"}},
         {"local": {"optimizer": "adamw"}},
+        {"local": {"schedule": "cosine"}},
+        {"rounds": {"count": 3, "mode": "buffered"}},
         {"local_head": True},
     ],
-    ids=lambda changed: next(iter(changed)),
+    ids=str,
 )
 def test_it_knows_what_it_cannot_do(
     example: ModuleType, workload: Workload, changed: dict[str, Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flow.conftest import FEDKRSO
-from tests.flow.namespaces import Cable
+from tests.flow.namespaces import Way
 from tests.flow.rig import Rig
 from tests.flow.tiny import WORDS
 
@@ -37,7 +37,7 @@ class AgentProcess:
         name: str,
         rows: Path,
         *words: str,
-        network: Cable | None = None,
+        way: Way | None = None,
     ) -> None:
         self.name, self._rows, self._words = name, rows, words
         self.home = folder / name
@@ -46,9 +46,8 @@ class AgentProcess:
         self._environ = {**environ, "FEDKRSO_HOME": str(self.home)}
         self.log = folder / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._server, self._network = rig.url, network
-        if network is not None:
-            self._server = rig.url.replace("127.0.0.1", network.host)
+        self._way = way
+        self._server = rig.url if way is None else way.server
 
     def enrol(self, token: str) -> None:
         words = ("--server", self._server, "--token", token, "--name", self.name)
@@ -70,7 +69,7 @@ class AgentProcess:
             )
 
     def _there(self, *words: str) -> list[str]:
-        return list(words) if self._network is None else self._network.inside(*words)
+        return list(words) if self._way is None else self._way.inside(*words)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Sends the signal; the exit code."""

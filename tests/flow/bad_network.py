@@ -20,6 +20,7 @@ class Network:
     delay_s: float = 0.3
     bytes_per_s: float = 1e6
     cut_after: int = 200_000
+    host: str = "127.0.0.1"
     up: int = 0  # bytes that came from the client's side, those that were lost included
     down: int = 0
     cut: int = 0
@@ -29,9 +30,19 @@ class Network:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._call(asyncio.start_server(self._carry, "127.0.0.1", 0, limit=8192))
+        self._open = asyncio.Event()
+        self.plug_in()
+        self._server = self._call(asyncio.start_server(self._carry, self.host, 0, limit=8192))
         self.listens_at = self._server.sockets[0].getsockname()[1]
         return self
+
+    def pull_out(self) -> None:
+        """Nothing passes any more, and nobody is told."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def plug_in(self) -> None:
+        """What was on its way arrives, and all else after it."""
+        self._loop.call_soon_threadsafe(self._open.set)
 
     def __exit__(self, *_: object) -> None:
         self._call(self._end())
@@ -51,6 +62,7 @@ class Network:
 
     async def _carry(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         left = [self.cut_after]
+        await self._open.wait()
         try:
             there, on = await asyncio.open_connection("127.0.0.1", self.port, limit=8192)
         except OSError:  # the service is not there
@@ -95,6 +107,7 @@ class Network:
         while True:
             due, chunk = await queue.get()
             await asyncio.sleep(max(0.0, due - loop.time()))
+            await self._open.wait()
             with suppress(OSError):
                 sink.write(chunk)
                 await sink.drain()

@@ -116,9 +116,14 @@ def run_fedkrso() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     """An environment with a state folder of its own and one thread per process."""
+    return environment_of(tmp_path / "home")
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """An environment whose state folder is `home`, with one thread per process."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("FEDKRSO_")}
     return kept | {
-        "FEDKRSO_HOME": str(tmp_path / "home"),
+        "FEDKRSO_HOME": str(home),
         "FEDKRSO_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -133,36 +138,40 @@ Up = Callable[..., AbstractContextManager[Service]]
 def up(environ: dict[str, str]) -> Up:
     """Starts the service; whatever happens, it is stopped at the end."""
 
-    @contextmanager
-    def start(*words: str, **more: str) -> Iterator[Service]:
-        env = environ | more
-        home = Path(env["FEDKRSO_HOME"])
-        process = subprocess.Popen(
-            [FEDKRSO, "up", "--port", "0", *words],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            server = _announced(home, process)
-            yield Service(home, server["url"], server["dashboard"], process, env)
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+    def start(*words: str, **more: str) -> AbstractContextManager[Service]:
+        return started(environ | more, *words)
 
     return start
 
 
+@contextmanager
+def started(env: dict[str, str], *words: str) -> Iterator[Service]:
+    """The service in an environment; whatever happens, it is stopped at the end."""
+    home = Path(env["FEDKRSO_HOME"])
+    process = subprocess.Popen(
+        [FEDKRSO, "up", "--port", "0", *words],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        server = _announced(home, process)
+        yield Service(home, server["url"], server["dashboard"], process, env)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
 def _announced(home: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
-    for _ in range(600):
+    for _ in range(1800):
         if process.poll() is not None:
             raise AssertionError(f"up ended: {process.communicate()[0]}")
         if (home / "server.json").exists():
             return json.loads((home / "server.json").read_text())  # type: ignore[no-any-return]
         time.sleep(0.1)
-    raise AssertionError("up was not ready within 60 s")
+    raise AssertionError("up was not ready within 180 s")
 
 
 @pytest.fixture(scope="session")

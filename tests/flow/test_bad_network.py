@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,25 @@ from tests.flow.rig import Rig, environ_of
 from tests.flow.tiny import wider_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_nothing_passes_a_cable_that_is_pulled_out_until_it_is_there_again() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as service,
+        Network(service.getsockname()[1], delay_s=0.0) as network,
+        socket.create_connection(("127.0.0.1", network.listens_at), 10) as client,
+        service.accept()[0] as server,
+    ):
+        client.sendall(b"before")
+        assert server.recv(100) == b"before"
+        network.pull_out()
+        server.settimeout(0.5)
+        client.sendall(b"meanwhile")
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+        network.plug_in()
+        server.settimeout(60)
+        assert server.recv(100) == b"meanwhile"
 
 
 def test_hardly_a_byte_is_sent_twice_over_connections_that_break(

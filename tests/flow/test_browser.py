@@ -1,48 +1,27 @@
-"""A person submits a job in the form and sees its curve grow, in a real browser."""
+"""A person submits a job, sees its curve grow and takes the model home, in a real browser."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
+from transformers import AutoModelForSequenceClassification
+
+from tests.flow.browser import chromium, elsewhere, opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.services]
-
-expect.set_options(timeout=60_000)
-
-# nothing of the browser's own talks to the network, so that every request seen is the page's
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in Chromium, tall enough to show everything."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        message = "Chromium is not installed"
-        if os.environ.get("FEDKRSO_REQUIRE_SERVICES") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        opened = browser.new_page(viewport={"width": 1440, "height": 2400})
-        opened.set_default_timeout(60_000)
-        yield opened
-        browser.close()
+    with chromium() as browser:
+        yield opened(browser)
 
 
 def _fill(page: Page, field: str, value: str) -> None:
@@ -58,6 +37,15 @@ def _settled(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
+def _upload(page: Page, rows: Path) -> None:
+    """Rows from this machine for the training data."""
+    page.locator(".st-key-upload-data-train button").first.click()
+    page.locator(".st-key-rows-of-data-train input[type=file]").set_input_files(rows)
+    expect(page.get_by_text("train.jsonl: 300 rows; text, label")).to_be_visible()
+    page.keyboard.press("Escape")
+    _settled(page)
+
+
 def _watch(page: Page, curve: Locator, until: int) -> list[int]:
     """How many rounds the curve had, looked at until it has them all."""
     seen: list[int] = []
@@ -70,19 +58,15 @@ def _watch(page: Page, curve: Locator, until: int) -> list[int]:
 
 
 def test_job_submitted_in_the_form_draws_its_curve(
-    up: Any, page: Page, tiny_model: Path, tiny_data: Path
+    up: Any, page: Page, tiny_model: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    elsewhere: list[str] = []
-    page.on(
-        "request",
-        lambda r: elsewhere.append(r.url) if "127.0.0.1" not in r.url.split("/")[2] else None,
-    )
+    others = elsewhere(page)
     with up("--dashboard-port", "0") as service:
         page.goto(f"{service.dashboard}/new_job")
         expect(page.get_by_role("button", name="Submit job")).to_be_visible()
         _fill(page, "name", "from the browser")
         _fill(page, "model", str(tiny_model))
-        _fill(page, "data-train", str(tiny_data))
+        _upload(page, tiny_data)
         _fill(page, "clients-count", "2")
         _fill(page, "clients-per_round", "3")
         page.get_by_role("button", name="Submit job").click()
@@ -105,4 +89,33 @@ def test_job_submitted_in_the_form_draws_its_curve(
         expect(curve.locator("canvas, svg").first).to_be_visible()
         job_id = page.url.split("job=")[1]
         assert service.wait(job_id)["rounds_closed"] == 6
-    assert elsewhere == []
+        _compare(page, f"{service.dashboard}/compare?jobs={job_id}")
+        page.go_back()
+        expect(page.get_by_role("heading", name="from the browser")).to_be_visible()
+        _take_the_model_home(page, tmp_path)
+    assert others == []
+
+
+def _compare(page: Page, address: str) -> None:
+    """The job by rounds, bytes and time, and its results as a table to take away."""
+    page.goto(address)
+    expect(page.get_by_text("Pareto-best by")).to_contain_text("from the browser")
+    expect(page.locator("[class*=st-key-chart]").locator("canvas, svg").first).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Results (CSV)").click()
+    results = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert len(results) == 2
+    assert "from the browser" in results[1]
+
+
+def _take_the_model_home(page: Page, folder: Path) -> None:
+    """What the page lets download is a model that loads."""
+    page.get_by_role("button", name="Prepare model download").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download model of round 6 (zip)").click()
+    assert download.value.suggested_filename == "from-the-browser-round-6.zip"
+    download.value.save_as(folder / "model.zip")
+    with zipfile.ZipFile(folder / "model.zip") as archive:
+        archive.extractall(folder / "taken")
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "taken" / "model")
+    assert model.config.num_labels == 3

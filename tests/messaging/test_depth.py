@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,19 +59,29 @@ def empty(app: Celery, broker: queues.Broker) -> None:
                 channel.queue_purge(getattr(broker, purpose))
 
 
+def waiting(app: Celery, broker: queues.Broker, expected: dict[str, int]) -> dict[str, int]:
+    """The counts, once they are as expected or 10 s on: RabbitMQ takes messages in later."""
+    until = time.monotonic() + 10
+    while (found := depths(app, broker)) != expected and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
 def test_messages_that_wait_are_counted_by_queue(app: Celery, broker: queues.Broker) -> None:
     assert depths(app, broker) == {"clients": 0, "coordinator": 0}
     for _ in range(3):
         app.send_task(queues.TRAIN_TASK)
     app.send_task(queues.ADVANCE_TASK, args=["j1"])
-    assert depths(app, broker) == {"clients": 3, "coordinator": 1}
+    sent = {"clients": 3, "coordinator": 1}
+    assert waiting(app, broker, sent) == sent
 
 
 def test_a_probe_leaves_the_queues_as_they_were(app: Celery, broker: queues.Broker) -> None:
     app.send_task(queues.TRAIN_TASK)
     for _ in range(3):
         probe(app)
-    assert depths(app, broker) == {"clients": 1, "coordinator": 0}
+    sent = {"clients": 1, "coordinator": 0}
+    assert waiting(app, broker, sent) == sent
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])

@@ -66,3 +66,20 @@ def test_nothing_is_left_in_the_folders(connections: list[Connection], tmp_path:
     box.get(block=False).ack()
     assert not list((tmp_path / "messages").iterdir())
     assert not list((tmp_path / "taken").iterdir())
+
+
+def test_who_has_just_had_a_message_looks_more_often(connections: list[Connection]) -> None:
+    transport = connections[0].transport
+    box = SimpleQueue(connections[0].channel(), "busy")
+
+    def looks_every_s() -> float:
+        with pytest.raises(TimeoutError):
+            connections[0].drain_events(timeout=0.001)
+        return float(transport.polling_interval)
+
+    seldom = looks_every_s()
+    box.put({"n": 1})
+    assert box.get(timeout=10).payload == {"n": 1}
+    assert looks_every_s() < seldom / 5
+    transport._heard_at -= 60  # a minute goes by
+    assert looks_every_s() == seldom

@@ -15,6 +15,7 @@ class FakeApi:
     def __init__(self, state: bytes) -> None:
         self.state = state
         self.work: list[Json] = []
+        self.waits: list[float] = []  # of the claims
         self.on_heartbeat: Callable[[int], None] = lambda _: None
         self.on_upload: Callable[[], None] = lambda: None
         self.downloads: list[str] = []
@@ -25,7 +26,8 @@ class FakeApi:
     def gone(self, jobs: Sequence[str]) -> list[str]:
         return [job for job in jobs if job in self.deleted]
 
-    def claim(self, _worker: str) -> Json | None:
+    def claim(self, _worker: str, wait_s: float = 0.0) -> Json | None:
+        self.waits.append(wait_s)
         return self.work.pop(0) if self.work else None
 
     def heartbeat(self, _assignment: Json, step: int) -> float:

@@ -91,6 +91,17 @@ def test_nothing_waits(process: ClientProcess) -> None:
     assert not process.work_once()
 
 
+def test_after_an_update_a_client_waits_a_moment_for_the_next_round(
+    process: ClientProcess, api: FakeApi, assignment: Make
+) -> None:
+    api.work = [assignment()]
+    assert process.drain()
+    first, *later = api.waits
+    assert first == 0.0
+    assert len(later) == 1
+    assert later[0] > 0.0
+
+
 def test_an_assignment_is_trained_and_handed_in(
     process: ClientProcess, api: FakeApi, assignment: Make, workload: Workload, tmp_path: Path
 ) -> None:

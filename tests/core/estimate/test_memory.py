@@ -59,6 +59,17 @@ def test_the_forecast_is_the_tracked_peak(
     assert rehearsed(config, method, local) == pytest.approx(real, rel=0.01)
 
 
+@pytest.mark.parametrize("memory", [(), EXACT_MEMORY, (*EXACT_MEMORY, "checkpointing")])
+@pytest.mark.parametrize("method", ["fedkrso", "fedavg", "fedkseed"])
+def test_the_forecast_follows_a_batch_in_parts(
+    dropout_model: Any, method: str, memory: tuple[Any, ...]
+) -> None:
+    config = config_of(str(dropout_model), LABELS)
+    local, batch = LocalSpec(steps=2, micro_batch_size=3, memory=memory), Batch(8, 12)
+    real = tracked(config, method, local, batch).peak_bytes
+    assert rehearsed(config, method, local, batch) == pytest.approx(real, rel=0.01)
+
+
 @pytest.mark.parametrize("precision", ["medium", "bf16"])
 def test_the_forecast_follows_the_arithmetic(dropout_model: Any, precision: Any) -> None:
     config = config_of(str(dropout_model), LABELS)

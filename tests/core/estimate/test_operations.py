@@ -7,10 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import dropout, embedding, linear, scaled_dot_product_attention
 
 from fedkrso_core.estimate.operations import Operation, Operations
+from fedkrso_core.estimate.tracker import LiveTensors
 from fedkrso_core.lean.precision import products
+from fedkrso_core.ops.perturbation import Directions
+from fedkrso_core.ops.projection import GROUP
+from fedkrso_core.repeats import standing_for
 
 
 def counted(work: Callable[[], object]) -> list[Operation]:
@@ -80,3 +85,35 @@ def test_dropout_draws_a_number_for_each_element() -> None:
     x = torch.ones(4, 4)
     drawn = [one.work for one in counted(lambda: dropout(x, 0.5)) if one.kind == "noise"]
     assert drawn == [16]
+
+
+def test_a_pass_counts_for_those_that_it_stands_for() -> None:
+    def work() -> None:
+        with standing_for(3), standing_for(2):
+            torch.ones(2).neg()
+        torch.ones(2).neg()
+
+    with Operations() as operations:
+        work()
+    assert operations.counts[Operation("other", 0, 16, 8)] == 7
+
+
+@pytest.mark.parametrize("seeds", [[5], [1, 2, 3, 4, 5, 6, 7]])
+def test_directions_without_values_count_as_many_operators_and_bytes_as_with(
+    seeds: list[int],
+) -> None:
+    def work() -> tuple[dict[Operation, int], int]:
+        sizes = (3 * GROUP + 9, 40, 2 * GROUP, 40, GROUP + 9)
+        w = Directions({f"w{i}": torch.zeros(size) for i, size in enumerate(sizes)}, "sign")
+        with LiveTensors() as live, Operations() as operations:
+            w.step(seeds[0], 0.5)
+            w.add(seeds, torch.ones(len(seeds)))
+            w.coordinates(seeds)
+        # how much memory is found in scratch depends on which draw comes first: not in `fresh`
+        found = dict(operations.counts)
+        return {one: count for one, count in found.items() if one.moved}, live.peak_bytes
+
+    with_values = work()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        without = work()
+    assert without == with_values

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedkrso_core import engine
+from fedkrso_core.checkpoint import catch_up_bytes
 from fedkrso_core.estimate.batch import Batch
 from fedkrso_core.estimate.rehearsal import Rehearser
 from fedkrso_core.estimate.traffic import Exchange, Visit
@@ -67,6 +69,8 @@ def test_the_forecast_is_what_a_job_sends(
 
 @pytest.mark.parametrize("changes", [
     *({"wire": {"dtype": dtype}} for dtype in ("bf16", "int8", "int4")),
+    {"wire": {"download": "int8"}},
+    {"wire": {"dtype": "int4", "download": "int4"}, "method": VARIANTS["shared"]},
     {"wire": {"dtype": "int8"}, "method": {"name": "fedavg"}},
     {"wire": {"dtype": "int4"}, "method": {"name": "fedit", "rank": 3}},
     {"wire": {"dtype": "int8"}, "method": {"name": "rolora"}},
@@ -158,7 +162,9 @@ def test_each_client_is_forecast(
             lacked = engine.lacking(fed.method, fed.config, have.get(visit.client), number)
             assert within(visit.bytes_up, len(pack(updates[visit.client])))
             assert visit.held_up == held
-            assert within(visit.bytes_down, sum(len(encode(fed.states[t])) for t in lacked))
+            sizes = [len(encode(state)) for state in fed.states]
+            down = catch_up_bytes(lacked, sizes.__getitem__, fed.work.checkpoint_bytes)
+            assert within(visit.bytes_down, down)
             have[visit.client] = number - 1
         fed.close(updates)
 
@@ -188,3 +194,37 @@ def test_what_is_expected_has_the_same_shapes_in_each_round(
     assert {k: g.tensors for k, g in first.optional.items()} == {
         k: g.tensors for k, g in last.optional.items()
     }
+
+
+LATE: dict[str, dict[str, Any]] = {
+    "fedkrso": {"name": "fedkrso", "rank": 8, "seeds": 30, "interval": 1},
+    "flora": {"name": "flora", "rank": 16},
+    "too small to pay": {"name": "fedkrso", "rank": 1, "seeds": 1},
+}
+
+
+@pytest.mark.parametrize("variant", LATE)
+def test_the_forecast_knows_who_takes_a_checkpoint(
+    forecast: Callable[..., Forecasts],
+    job: Callable[..., JobSpec],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+) -> None:
+    clients = {"count": 6, "per_round": 1}
+    changes = {"rounds": 6, "clients": clients, "partition": {"kind": "iid"}, "local": {"steps": 3}}
+    changes["method"] = LATE[variant]
+    run(job(**changes), tmp_path / "run")
+    lines = (tmp_path / "run/rounds.jsonl").read_text().splitlines()
+    down = [json.loads(line)["bytes_down"] for line in lines]
+    traffic = forecast(**changes).forecasts[0].traffic
+    assert traffic is not None
+    for planned, real in zip(traffic.rounds, down, strict=True):
+        assert within(planned.bytes_down, real)
+    states = METHODS[LATE[variant]["name"]]
+    monkeypatch.setitem(METHODS, states.name, replace(states, changes=None))
+    without = forecast(**changes).forecasts[0].traffic
+    assert without is not None
+    pays = variant != "too small to pay"
+    assert (traffic.bytes_down < without.bytes_down) == pays
+    assert (traffic.bytes_down == without.bytes_down) != pays

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedkrso_core.estimate.encoding import Encoding, encoded_bytes
+from fedkrso_core.encoding import Encoding, encoded_bytes
 from fedkrso_core.header import DTYPE_BYTES
 from fedkrso_core.method import dtype_of
 from fedkrso_core.payload import Payload, encode
