@@ -31,6 +31,8 @@ ENTRIES = (
     Entry("screens/methods.py", "Methods"),
     Entry("screens/admin.py", "Admin", ADMINS),
 )
+# what the address without a page's name shows
+FIRST = ENTRIES[0]
 
 
 def offered(role: str | None) -> list[Entry]:

@@ -39,8 +39,7 @@ class Part:
 
 def parts_of(batch: dict[str, Tensor], rows: int | None) -> Iterator[Part]:
     """The batch in parts of at most so many rows, in order; None, or as many: the batch itself."""
-    count = len(batch["labels"])
-    if rows is None or rows >= count:
+    if rows is None or rows >= (count := len(batch["labels"])):
         yield Part(batch)
         return
     counts = _counts(batch["labels"])

@@ -57,7 +57,7 @@ def http(service: str) -> Iterator[httpx.Client]:
 
 
 def until_ready(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             if http.get("/readyz").is_success:

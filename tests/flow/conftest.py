@@ -82,7 +82,7 @@ class Service:
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         return fedkrso(self.environ, *words)
 
-    def wait(self, job_id: str, timeout_s: float = 120.0) -> dict[str, Any]:
+    def wait(self, job_id: str, timeout_s: float = 300.0) -> dict[str, Any]:
         """The job when it has ended."""
         end = time.monotonic() + timeout_s
         with self.client() as http:
@@ -165,13 +165,13 @@ def started(env: dict[str, str], *words: str) -> Iterator[Service]:
 
 
 def _announced(home: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
-    for _ in range(1800):
+    for _ in range(3000):
         if process.poll() is not None:
             raise AssertionError(f"up ended: {process.communicate()[0]}")
         if (home / "server.json").exists():
             return json.loads((home / "server.json").read_text())  # type: ignore[no-any-return]
         time.sleep(0.1)
-    raise AssertionError("up was not ready within 180 s")
+    raise AssertionError("up was not ready within 300 s")
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from cli.state import Home
 from tests.api.exchange import USER_KEY, WORKER_KEY, as_user
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 240.0
+PATIENCE_S = 300.0
 
 
 def until(what: Callable[[], Any], doing: str, timeout_s: float = PATIENCE_S) -> Any:

@@ -16,7 +16,7 @@ from tests.flow.proof import Undisturbed, assert_unharmed
 from tests.flow.rig import Rig, environ_of
 from tests.flow.tiny import wider_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_passes_a_cable_that_is_pulled_out_until_it_is_there_again() -> None:

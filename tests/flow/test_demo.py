@@ -19,7 +19,6 @@ from fedkrso_core.spec import parse
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.timeout(600)
 def test_demo_trains_the_real_model_and_stops(environ: dict[str, str], run_fedkrso: Any) -> None:
     with socket.create_server(("127.0.0.1", 8000)) if _is_free(8000) else nullcontext():
         done = run_fedkrso(environ, "demo", "--rounds", "2", timeout_s=580)

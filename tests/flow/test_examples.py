@@ -14,7 +14,7 @@ from tests.api.tiny import write_model, write_rows
 from tests.flow.agents import taking, token
 from tests.flow.rig import ROOT, Rig, environ_of, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 def environ() -> dict[str, str]:

@@ -18,7 +18,7 @@ STEPS = 200  # of a training that takes long enough to be hit
 
 def _leased(http: httpx.Client, job_id: str, number: int) -> dict[str, Any]:
     """A client of a round that is in the middle of its training."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         answer = http.get(f"/v1/jobs/{job_id}/rounds/{number}/clients")
         for client in answer.json().get("items", []):

@@ -17,7 +17,7 @@ from tests.api.exchange import Trainee, as_worker, put, train
 from tests.flow.proof import Undisturbed, assert_unharmed
 from tests.flow.rig import Rig, environ_of, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from tests.api.scrape import Scrape, bearer, parsed
 from tests.flow.otlp_receiver import Receiver, Span, receiving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 LONG_S = 280.0  # of patience with a machine that does much else
 Json = dict[str, Any]
 

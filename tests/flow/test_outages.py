@@ -13,7 +13,7 @@ from tests.flow import servers
 from tests.flow.proof import Undisturbed, assert_unharmed
 from tests.flow.rig import Rig, environ_of, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 
 @pytest.fixture(scope="module")

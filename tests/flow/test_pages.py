@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from cli import ports
 from dashboard.components.connection import REFRESH_S
-from dashboard.navigation import ENTRIES, Entry
+from dashboard.navigation import ENTRIES, FIRST, Entry
 from tests.api.scrape import bearer, parsed
 from tests.flow.browser import barriers, chromium, elsewhere, opened
 from tests.flow.conftest import Service, environment_of, started, tiny_job
@@ -75,7 +75,7 @@ def process_of(service: Service, name: str) -> psutil.Process:
 
 def address_of(entry: Entry) -> str:
     """The first page is at "/" alone."""
-    return "" if entry is ENTRIES[0] else Path(entry.script).stem
+    return "" if entry is FIRST else Path(entry.script).stem
 
 
 def look(page: Page, address: str) -> None:
@@ -102,6 +102,16 @@ def test_every_page_is_open_to_all_and_asks_no_other_host(
     page.close()
     assert {name: what for name, what in found.items() if what} == {}
     assert others == []
+
+
+def test_the_first_page_has_a_name_too(world: World) -> None:
+    """/jobs is what somebody types who knows the other pages' addresses."""
+    page = opened(world.browser)
+    look(page, f"{world.service.dashboard}/jobs")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.url.rstrip("/") == world.service.dashboard.rstrip("/")
+    page.close()
 
 
 def test_an_open_page_asks_at_most_twice_a_second(

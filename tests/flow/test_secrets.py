@@ -81,7 +81,6 @@ def make_operator(service: Any) -> str:
 
 
 @pytest.mark.services
-@pytest.mark.timeout(600)
 def test_no_secret_is_in_logs_events_database_audit_or_the_page(
     up: Any,
     job: dict[str, Any],

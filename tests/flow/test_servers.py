@@ -80,7 +80,7 @@ def test_rabbitmq_gives_the_same_model_though_it_breaks_every_connection(
             job_id = http.post("/v1/jobs", json=undisturbed_job.spec).json()["id"]
             broken = rabbitmqctl("close_all_connections", "-p", host, "a test")
             assert int(broken.split()[1]) > 0  # Closed 5 connections
-            done = service.wait(job_id, timeout_s=240)
+            done = service.wait(job_id)
             queues = rabbitmqctl("list_queues", "-p", host, "name").split()
     assert done["state"] == "done", done
     assert done["model_sha256"] == undisturbed_job.summary["model_sha256"]

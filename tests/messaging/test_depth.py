@@ -60,8 +60,8 @@ def empty(app: Celery, broker: queues.Broker) -> None:
 
 
 def waiting(app: Celery, broker: queues.Broker, expected: dict[str, int]) -> dict[str, int]:
-    """The counts, once they are as expected or 10 s on: RabbitMQ takes messages in later."""
-    until = time.monotonic() + 10
+    """The counts, once they are as expected or a minute on: RabbitMQ takes messages in later."""
+    until = time.monotonic() + 60
     while (found := depths(app, broker)) != expected and time.monotonic() < until:
         time.sleep(0.05)
     return found
