@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fedkrso_core.data import Examples
+from fedkrso_core.encoded_rows import EncodedRows
 from fedkrso_core.lm_batches import LmEncoder
 from fedkrso_core.tasks import TaskName
 
@@ -33,16 +35,13 @@ class Encoder:
         """
         texts = [examples.texts[i] for i in rows]
         pairs = None if examples.pairs is None else [examples.pairs[i] for i in rows]
-        encoded = self.tokenizer(
-            texts,
-            pairs,
-            truncation=True,
-            max_length=self.max_length,
-            padding=True,
-            return_tensors="pt",
-        )
+        encoded = self._rows.batch(texts, pairs)
         labels = torch.tensor([examples.labels[i] for i in rows])
         return {name: t.to(self.device) for name, t in {**encoded, "labels": labels}.items()}
+
+    @cached_property
+    def _rows(self) -> EncodedRows:
+        return EncodedRows(self.tokenizer, self.max_length)
 
 
 AnyEncoder = Encoder | LmEncoder

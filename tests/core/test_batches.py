@@ -50,6 +50,33 @@ def test_pairs_are_encoded_together(encoder: Encoder) -> None:
     assert encoder.batch(examples, np.array([0]))["input_ids"].tolist() == [[2, 5, 3, 6, 3]]
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pairs", [None, ["dog", "rain cat dog", "dog"]])
+def test_a_batch_is_what_the_tokenizer_makes_of_its_rows_also_when_they_come_again(
+    encoder: Encoder, side: str, pairs: list[str] | None
+) -> None:
+    texts, tokenizer = ["cat dog rain", "rain", "cat"], encoder.tokenizer
+    tokenizer.padding_side = side
+    examples = Examples(texts, pairs, [0, 1, 0], ("a", "b"))
+    for rows in ([0, 1], [2, 1], [1, 1, 0], [2]):
+        batch = encoder.batch(examples, np.array(rows))
+        given = [texts[i] for i in rows], pairs and [pairs[i] for i in rows]
+        made = tokenizer(*given, truncation=True, max_length=8, padding=True, return_tensors="pt")
+        assert {*batch} == {*made, "labels"}
+        for name, tensor in made.items():
+            assert torch.equal(batch[name], tensor), name
+            assert batch[name].dtype == tensor.dtype
+
+
+def test_rows_are_forgotten_when_they_are_too_many(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedkrso_core.encoded_rows._MOST_TOKENS", 10)
+    wanted = [encoder.batch(ROWS, np.array([row]))["input_ids"] for row in range(10)]
+    again = [encoder.batch(ROWS, np.array([row]))["input_ids"] for row in range(10)]
+    assert all(torch.equal(a, b) for a, b in zip(wanted, again, strict=True))
+
+
 def test_each_pass_takes_every_row_once(labels_of: Callable[..., list[list[int]]]) -> None:
     drawn = [label for batch in labels_of([0, 2, 4, 6, 8], steps=5, size=3) for label in batch]
     passes = [drawn[0:5], drawn[5:10], drawn[10:15]]
