@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.db import buffered, jobs, rounds
+from api.db.seats import WORKING
 from api.db.tables import Assignment, Job
 from api.services import presence
 from fedkrso_core import engine
@@ -45,7 +46,7 @@ def move_up(session: Session, work: Workload, job: Job, number: int) -> list[Ass
 def choose(session: Session, work: Workload, job: Job, state: Payload, number: int) -> list[int]:
     """The clients that begin with this round."""
     seats = buffered.of_open_round(session, job.id, number)
-    working = {seat.client for seat in seats if seat.state in buffered.WORKING}
+    working = {seat.client for seat in seats if seat.state in WORKING}
     answered = {seat.client for seat in seats} - working
     away = presence.away(session, job)
     return engine.participants(

@@ -12,10 +12,9 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.db import rounds
+from api.db.seats import at_work
 from api.db.tables import Assignment, Job, Round
 from fedkrso_core.rounds_spec import RoundsSpec, of_stored
-
-WORKING = ("pending", "leased")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def place_of(session: Session, assignment_id: str) -> Place | None:
 
 def of_open_round(session: Session, job_id: str, number: int) -> Sequence[Assignment]:
     """What is counted in the open round, and all clients at work, whatever they began with."""
-    return _seats(session, job_id, or_(Assignment.counted_in == number, _at_work()))
+    return _seats(session, job_id, or_(Assignment.counted_in == number, at_work()))
 
 
 def seats_of_open(session: Session, job: Job, number: int) -> Sequence[Assignment]:
@@ -93,7 +92,7 @@ def waiting(session: Session, job_id: str) -> Sequence[Assignment]:
 
 def cancel_older(session: Session, job_id: str, number: int, reason: str) -> Sequence[int]:
     """Takes their work from clients that began before a round; returns them."""
-    where = (Assignment.job_id == job_id, Assignment.number < number, _at_work())
+    where = (Assignment.job_id == job_id, Assignment.number < number, at_work())
     found = session.scalars(select(Assignment.client).where(*where)).all()
     if found:
         session.execute(update(Assignment).where(*where).values(state="cancelled", error=reason))
@@ -103,13 +102,9 @@ def cancel_older(session: Session, job_id: str, number: int, reason: str) -> Seq
 def cancel_uncounted(session: Session, job_id: str, last: int) -> None:
     """Ends what a job that is done after a round will not count: work, and updates for later."""
     late = (Assignment.state == "done") & (Assignment.counted_in > last)
-    query = update(Assignment).where(Assignment.job_id == job_id, or_(_at_work(), late))
+    query = update(Assignment).where(Assignment.job_id == job_id, or_(at_work(), late))
     reason = "the job ended before it was counted"
     session.execute(query.values(state="cancelled", error=reason, counted_in=None))
-
-
-def _at_work() -> ColumnElement[bool]:
-    return Assignment.state.in_(WORKING)
 
 
 def _seats(session: Session, job_id: str, *where: ColumnElement[bool]) -> Sequence[Assignment]:

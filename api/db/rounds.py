@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from api.db.seats import at_work
 from api.db.tables import Assignment, Client, Job, Round
 
 
@@ -137,20 +138,6 @@ def seats(session: Session, job_id: str, number: int | None = None) -> Sequence[
     return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
 
 
-def seats_about(session: Session, job_id: str, number: int) -> Sequence[Assignment]:
-    """Assignments that may concern a round: begun with it, counted in it, or at work now."""
-    about = or_(Assignment.number == number, Assignment.counted_in == number, _at_work())
-    query = select(Assignment).where(Assignment.job_id == job_id, about)
-    return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
-
-
-def seats_from(session: Session, job_id: str, first: int) -> Sequence[Assignment]:
-    """Assignments that began with a round or a later one, are counted in one, or are at work."""
-    since = or_(Assignment.number >= first, Assignment.counted_in >= first, _at_work())
-    query = select(Assignment).where(Assignment.job_id == job_id, since)
-    return session.scalars(query.order_by(Assignment.number, Assignment.client)).all()
-
-
 def next_pending(session: Session, external: str | None = None) -> Assignment | None:
     """The assignment that a client should take now, locked against other claims.
 
@@ -200,7 +187,7 @@ def any_pending(session: Session, external: str | None = None) -> bool:
 
 def has_work(session: Session, job_id: str, number: int) -> bool:
     """Whether clients that began with a round are, or will be, at work."""
-    where = (Assignment.job_id == job_id, Assignment.number == number, _at_work())
+    where = (Assignment.job_id == job_id, Assignment.number == number, at_work())
     return session.scalar(select(Assignment.id).where(*where).limit(1)) is not None
 
 
@@ -280,10 +267,6 @@ def count_lost(session: Session, assignment_id: str, size: int) -> None:
     """Notes an upload that came whole and to nothing: refused, or the same once more."""
     query = update(Assignment).where(Assignment.id == assignment_id)
     session.execute(query.values(bytes_up_lost=Assignment.bytes_up_lost + size))
-
-
-def _at_work() -> ColumnElement[bool]:
-    return Assignment.state.in_(("pending", "leased"))
 
 
 def _changed(session: Session, query: Any) -> bool:

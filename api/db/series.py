@@ -69,18 +69,40 @@ def sums(session: Session, job_id: str) -> dict[int, Sums]:
     A download belongs to the round that its client began with, all else to the one that the update
     is counted in.
     """
-    number, down = Assignment.number, func.sum(Assignment.bytes_down)
-    begun = select(number, down).where(Assignment.job_id == job_id).group_by(number)
-    bytes_down = {row[0]: int(row[1]) for row in session.execute(begun)}
-    counted = func.coalesce(Assignment.counted_in, Assignment.number)
+    counted = func.coalesce(Assignment.counted_in, Assignment.number).label("counted")
+    train_s, leased_s = Assignment.train_s, Assignment.done_at - Assignment.leased_at
+    # one pass over the rows, which are wide: a group is what began and is counted in the same round
     query = select(
+        Assignment.number,
         counted,
-        func.sum(Assignment.bytes_up),
-        func.max(Assignment.peak_memory_bytes),
-        func.avg(Assignment.train_s),
-        func.avg(Assignment.done_at - Assignment.leased_at),
+        func.sum(Assignment.bytes_down).label("down"),
+        func.sum(Assignment.bytes_up).label("up"),
+        func.max(Assignment.peak_memory_bytes).label("peak"),
+        func.sum(train_s).label("train_s"),
+        func.count(train_s).label("trained"),
+        func.sum(leased_s).label("leased_s"),
+        func.count(leased_s).label("leased"),
     ).where(Assignment.job_id == job_id)
-    return {
-        at: Sums(int(up), bytes_down.get(at, 0), peak or 0, float(train or 0), float(leased or 0))
-        for at, up, peak, train, leased in session.execute(query.group_by(counted))
-    }
+    groups = session.execute(query.group_by(Assignment.number, counted)).all()
+    begun, handed_in = defaultdict[int, int](int), defaultdict[int, list[Any]](list)
+    for group in groups:
+        begun[group.number] += int(group.down)
+        handed_in[group.counted].append(group)
+    return {at: _joined(of, begun[at]) for at, of in handed_in.items()}
+
+
+def _joined(groups: Sequence[Any], bytes_down: int) -> Sums:
+    return Sums(
+        bytes_up=sum(int(group.up) for group in groups),
+        bytes_down=bytes_down,
+        peak_memory_bytes=max(group.peak or 0 for group in groups),
+        train_s=_mean(groups, "train_s", "trained"),
+        leased_s=_mean(groups, "leased_s", "leased"),
+    )
+
+
+def _mean(groups: Sequence[Any], sums: str, counts: str) -> float:
+    """Of what some rows have: of the sums of groups, and of how many each is."""
+    count = sum(int(getattr(group, counts)) for group in groups)
+    whole = sum(float(getattr(group, sums) or 0.0) for group in groups)
+    return whole / count if count else 0.0

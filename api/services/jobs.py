@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api import queue
 from api.blobs import Blobs
-from api.db import audit, jobs, removal, rounds, series
+from api.db import audit, jobs, removal, rounds, seats, series
 from api.db.session import reading, writing
 from api.db.tables import Job, Round
 from api.errors import ApiError, not_found
@@ -182,8 +182,8 @@ def rounds_of(engine: Engine, job_id: str, last: int | None = None) -> list[Roun
         job, rows = _require(session, job_id), rounds.newest(session, job_id, last)
         late = of_stored(job.spec["rounds"]).buffered
         first = min((row.number for row in rows), default=1)
-        seats = round_seats.by_round(rounds.seats_from(session, job_id, first), rows, late)
-        return [views.round_out(job, row, seats[row.number]) for row in rows]
+        of = round_seats.by_round(seats.seats_from(session, job_id, first), rows, late)
+        return [views.round_out(job, row, of[row.number]) for row in rows]
 
 
 def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientOut]:
@@ -195,7 +195,7 @@ def round_clients(engine: Engine, job_id: str, number: int) -> list[RoundClientO
             raise not_found(f"round of job {job_id}", number)
         return [
             views.client_out(seat, job)
-            for seat in rounds.seats_about(session, job_id, number)
+            for seat in seats.seats_about(session, job_id, number)
             if round_seats.concerns(seat, row)
         ]
 

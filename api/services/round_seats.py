@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from api.db.buffered import WORKING
+from api.db.seats import WORKING, Seat
 from api.db.tables import Assignment, Round
 
 OPEN = ("collecting", "aggregating")
@@ -21,14 +21,12 @@ OPEN = ("collecting", "aggregating")
 class RoundSeats:
     """Assignments of a round, each list in order of clients."""
 
-    begun: list[Assignment] = field(default_factory=list)  # they download its model
-    handed_in: list[Assignment] = field(default_factory=list)  # their uploads are its uploads
-    members: list[Assignment] = field(default_factory=list)  # its clients
+    begun: list[Seat] = field(default_factory=list)  # they download its model
+    handed_in: list[Seat] = field(default_factory=list)  # their uploads are its uploads
+    members: list[Seat] = field(default_factory=list)  # its clients
 
 
-def by_round(
-    seats: Sequence[Assignment], rows: Sequence[Round], buffered: bool
-) -> dict[int, RoundSeats]:
+def by_round(seats: Sequence[Seat], rows: Sequence[Round], buffered: bool) -> dict[int, RoundSeats]:
     """A job's assignments by the number of the round, for the rounds that are given."""
     found = {row.number: RoundSeats() for row in rows}
     at_work = next((row.number for row in rows if row.state in OPEN), None)
@@ -44,7 +42,7 @@ def by_round(
     return found
 
 
-def _member_of(seat: Assignment, at_work: int | None, buffered: bool) -> int | None:
+def _member_of(seat: Seat, at_work: int | None, buffered: bool) -> int | None:
     if not buffered:
         return seat.number
     return at_work if seat.state in WORKING else seat.counted_in

@@ -71,8 +71,10 @@ def _draw_progress(snapshot: Snapshot, now: datetime) -> None:
 
 def _draw_rest(snapshot: Snapshot) -> None:
     draw_events(snapshot.events)
-    with st.expander("Job file", key="job-file"):
-        st.code(yaml.safe_dump(snapshot.job["spec"], sort_keys=False), language=None)
+    # the browser loads a megabyte and a half to show code: only for who looks at it
+    file = st.expander("Job file", key="job-file", on_change="rerun")
+    if file.open:
+        file.code(yaml.safe_dump(snapshot.job["spec"], sort_keys=False), language=None)
 
 
 @st.fragment(run_every=REFRESH_S)

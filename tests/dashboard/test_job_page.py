@@ -185,4 +185,6 @@ def test_without_a_job_the_newest_are_offered(fake_api: FakeApi, open_page: Open
 
 def test_the_job_file_is_there_to_copy(fake_api: FakeApi, open_page: OpenPage) -> None:
     app = open_page(PAGE, job=_running(fake_api))
-    assert "name: demo" in app.code[0].value
+    assert not app.code  # nothing is drawn for those who do not look
+    app.session_state["job-file"] = True
+    assert "name: demo" in app.run().code[0].value
