@@ -20,7 +20,7 @@ Json = dict[str, Any]
 MEASURE = "compare-by"
 SERIES, FRESH = "compare-series", "compare-fresh"
 # of all jobs together: more would make the browser slow, and nobody sees them
-_POINTS = 6000
+_POINTS = 2500
 _MISSING = 404
 
 

@@ -26,7 +26,12 @@ def page() -> None:
         return
     snapshot = job_snapshot.known(job)
     live = snapshot is None or words.is_live(snapshot.job)
+    early = st.empty()
+    if snapshot is None:
+        # the browser loads what draws charts while the server reads what is on them
+        early.vega_lite_chart({"mark": "point", "height": 1}, width="stretch", key="early")
     st.fragment(_job, run_every=REFRESH_S if live else None)(job, live)
+    early.empty()
     if job_snapshot.known(job) is not None:
         draw_export(job)
 
