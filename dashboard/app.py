@@ -11,8 +11,8 @@ from dashboard.components.sign_in import draw_sign_in, draw_who, role, signed_in
 from dashboard.navigation import FIRST, offered
 from dashboard.words import plain
 
-# Streamlit leaves six; its own header, which is empty but for the menu at the right, has this many
-_ABOVE = "<style>[data-testid=stMainBlockContainer]{padding-top:3.75rem}</style>"
+# Streamlit leaves six; its own header, empty but for the menu at the right, has 3.75
+_ABOVE = "<style>[data-testid=stMainBlockContainer]{padding-top:4.25rem}</style>"
 
 
 def run() -> None:
