@@ -64,12 +64,18 @@ def run_here(path: Path, out: Path, display: Display) -> dict[str, Any]:
         job = spec.read(path)
         # torch is loaded only for a job file that can be read
         from fedkrso_core import simulate
+        from fedkrso_core.memory import settle
+
+        def on_round(record: dict[str, Any]) -> None:
+            tracker.on_round(record)
+            if record["round"] == 1:  # by now all is loaded that trainings need
+                settle()
 
         with display:
             if unused := without_service(job):
                 display.say(unused)
             tracker = _tracker(job, display)
-            summary: dict[str, Any] = simulate.run(job, out, tracker.on_round, tracker.on_step)
+            summary: dict[str, Any] = simulate.run(job, out, on_round, tracker.on_step)
             tracker.on_end()
     return summary
 

@@ -6,7 +6,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,6 @@ from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import Problem, SpecError
 from fedkrso_core.export import summarize, write_folder
 from fedkrso_core.global_model import StateRef
-from fedkrso_core.memory import unsettle
 from fedkrso_core.method import pack, unpack
 from fedkrso_core.payload import Payload, decode, digest, encode
 from fedkrso_core.personal import Report, round_metrics
@@ -56,8 +54,7 @@ def run(
         message = "external clients come over HTTP: submit the job to a service"
         raise SpecError([Problem("clients.external", message)])
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work, ExitStack() as ending:
-        ending.callback(unsettle)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work:
         workload = Workload(spec, Path(work) / "dense", device)
         own = clock or VirtualRounds(spec, drawn(spec.seed))
         job = _Job(workload, Path(work), on_step, own, checked.bytes_up)

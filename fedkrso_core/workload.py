@@ -31,7 +31,7 @@ from fedkrso_core.job_method import method_of
 from fedkrso_core.lean import lean_model
 from fedkrso_core.lm_batches import LmEncoder
 from fedkrso_core.lm_evaluate import evaluate_lm
-from fedkrso_core.memory import measured, settle, unsettle
+from fedkrso_core.memory import measured
 from fedkrso_core.method import Client, Method, Update
 from fedkrso_core.models import load_model, load_tokenizer
 from fedkrso_core.payload import Payload, overlaid
@@ -93,8 +93,6 @@ class Workload:
     def __init__(
         self, spec: JobSpec, folder: Path, device: torch.device, shares: Shares | None = None
     ) -> None:
-        unsettle()  # what there was of the job before can be found and freed
-        self._settled = False
         self.spec, self.device = spec, device
         self.method: Method = method_of(spec)
         self.config: Any = self.method.Config(**spec.method.options)
@@ -168,9 +166,6 @@ class Workload:
             update = self._measured(chain, received, update, lambda: on_step(local.steps))
         if self.spec.wire.rounds:
             update = self._coded(chain, update, who, began_with)
-        if not self._settled:  # by now all is loaded that trainings of this job need
-            settle()
-            self._settled = True
         return Trained(update, peak.bytes, seconds)
 
     def _coded(

@@ -23,6 +23,7 @@ from fedkrso_core.client_memory import ClientMemory, MemoryRef
 from fedkrso_core.device import prepare_process
 from fedkrso_core.errors import CoreError
 from fedkrso_core.global_model import StateRef
+from fedkrso_core.memory import settle, unsettle
 from fedkrso_core.method import pack
 from fedkrso_core.spec import JobSpec
 from fedkrso_core.workload import Workload
@@ -113,6 +114,7 @@ class ClientProcess:
         self._memory = memory or folder / "memory"
         self._dense = folder / "dense" / str(os.getpid())
         self._loaded: tuple[str, Workload] | None = None
+        self._settled = False
         _forget_dead(folder / "dense")
         self._journal.forget_old()
         self.forget_gone()
@@ -193,6 +195,9 @@ class ClientProcess:
             begins_with = memory.load(assignment["client"], MemoryRef(**known) if known else None)
             trained = workload.train(chain, *place, progress.on_step, begins_with)
             kept = memory.save(*place, trained.update.memory)  # before anybody counts on it
+        if not self._settled:  # by now all is loaded that trainings of this job need
+            settle()
+            self._settled = True
         report: dict[str, Any] = {
             "peak_memory_bytes": trained.peak_memory_bytes,
             "train_s": trained.seconds,
@@ -218,6 +223,8 @@ class ClientProcess:
         job = assignment["job"]
         if self._loaded is None or self._loaded[0] != job:
             self._loaded = None  # frees the model of the job before
+            unsettle()
+            self._settled = False
             shutil.rmtree(self._dense, ignore_errors=True)
             self._loaded = (job, self._site.workload(assignment, self._dense, self._device))
             self._journal.forget_old()
