@@ -66,15 +66,16 @@ def run_here(path: Path, out: Path, display: Display) -> dict[str, Any]:
         from fedkrso_core import simulate
         from fedkrso_core.memory import settle
 
-        def on_round(record: dict[str, Any]) -> None:
-            tracker.on_round(record)
-            if record["round"] == 1:  # by now all is loaded that trainings need
-                settle()
-
         with display:
             if unused := without_service(job):
                 display.say(unused)
             tracker = _tracker(job, display)
+
+            def on_round(record: dict[str, Any]) -> None:
+                tracker.on_round(record)
+                if record["round"] == 1:  # by now all is loaded that trainings need
+                    settle()
+
             summary: dict[str, Any] = simulate.run(job, out, on_round, tracker.on_step)
             tracker.on_end()
     return summary

@@ -19,9 +19,9 @@ def run() -> None:
     """Draws the frame and the page that was chosen."""
     st.set_page_config(page_title="FedKRSO", layout="wide")
     st.html(_ABOVE)
+    entries = offered(role() if signed_in() else None)
     # not in a folder named pages: Streamlit would run those files by themselves for a first
     # visitor who comes by a deep link
-    entries = offered(role() if signed_in() else None)
     pages = [st.Page(entry.script, title=entry.title) for entry in entries if entry is not FIRST]
     # the first page is at / alone, whatever its url_path; who types /jobs is led there
     pages.insert(0, st.Page(FIRST.script, title=FIRST.title, url_path="first", default=True))

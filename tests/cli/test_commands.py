@@ -85,6 +85,18 @@ def test_run_shows_the_rounds_and_the_digest(fedkrso: Fedkrso, job_file: Path) -
     assert done.stdout.splitlines()[-1] == "out: model abc"
 
 
+@pytest.mark.usefixtures("simulate")
+def test_run_settles_once_when_all_is_loaded(
+    fedkrso: Fedkrso, job_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is loaded by the end of round 1 is left out of the later rounds' garbage collections."""
+    settled: list[None] = []
+    monkeypatch.setattr("fedkrso_core.memory.settle", lambda: settled.append(None))
+    job_file.write_text("name: demo\nrounds: 3\n")
+    assert fedkrso("run", job_file, "--out", "out").exit_code == 0
+    assert len(settled) == 1
+
+
 def test_run_says_why_it_stopped_early(
     fedkrso: Fedkrso, job_file: Path, simulate: types.ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
