@@ -198,8 +198,13 @@ def test_ctrl_c_stops_watching_and_not_the_job(
     fedkrso: Fedkrso, api: Any, make_job: Make, make_round: Make
 ) -> None:
     ended(api, make_job(state="running"), [make_round(1)])
+    # a shell starts what it puts into the background with the signal ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    done = fedkrso("watch", "0a1b2c3d")
+    try:
+        done = fedkrso("watch", "0a1b2c3d")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.exit_code == 130
     assert "the job goes on: fedkrso watch 0a1b2c3d" in done.stderr
     assert not any(asked.method == "POST" for asked in api.asked)
