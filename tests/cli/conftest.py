@@ -173,3 +173,11 @@ def make_round() -> Callable[..., Json]:
         return round_ | changed
 
     return make
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> Path:
+    """A job that the commands are given."""
+    path = tmp_path / "job.yaml"
+    path.write_text("name: demo\nrounds: 2\ndata: {train: rows.csv}\n")
+    return path
